@@ -1,0 +1,1 @@
+"""What every stage may know: records, errors, settings, clock, files, log, health."""

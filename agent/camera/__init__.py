@@ -1,0 +1,42 @@
+"""Sources of frames. Each fits the Protocol `Camera`; the stages know nothing else of them."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+from agent.base.records import Frame
+
+
+class Camera(Protocol):
+    """Something that gives frames; it is open until its `with` block ends."""
+
+    @property
+    def broken_frames(self) -> int:
+        """Frames that arrived damaged and were left out so far."""
+        ...
+
+    def frames(self) -> Iterator[Frame]:
+        """Give one frame after the other.
+
+        The planes of a frame are views into the camera's buffer: they hold until the next frame
+        is asked for. To be called once.
+
+        Raises:
+            InputError: A file or folder turns out to be unusable.
+            DeviceError: The camera fell silent.
+        """
+        ...
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Give everything back; a second time does nothing."""
+        ...

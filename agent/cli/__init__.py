@@ -1,0 +1,55 @@
+"""The command `homeplate`: one module per command, loaded only when it is called.
+
+The only place that builds real objects, sets up logging and turns errors into exit codes.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from agent import __version__
+from agent.base.errors import HomeplateError
+
+COMMANDS = {
+    "run": ("agent.cli.run", "both services in one terminal, for trying out"),
+    "watch": ("agent.cli.watch", "the watcher: camera to spool; has no network"),
+    "send": ("agent.cli.send", "the sender: spool to the city's endpoint; sees only sealed bytes"),
+    "bench": ("agent.cli.bench", "measure speed and accuracy on recorded video or pictures"),
+    "open": ("agent.cli.open", "city side: open sealed frames with the city's key"),
+    "audit": ("agent.cli.audit", "check a unit's logs, receipts and balance"),
+    "models": ("agent.cli.models", "check the two networks against their manifest"),
+}
+"""Name → module and one line of help; each module has `add_arguments` and `run`."""
+
+
+def build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser; only the commands in `names` bring their own arguments along."""
+    parser = argparse.ArgumentParser(
+        prog="homeplate",
+        description="Licence plate reads that never leave home.",
+    )
+    parser.add_argument("--version", action="version", version=f"homeplate {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, line) in COMMANDS.items():
+        command = commands.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.")
+        if name in names:
+            importlib.import_module(module).add_arguments(command)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; results go to stdout, all else to stderr."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    name = next((word for word in given if not word.startswith("-")), "")
+    args = build_parser([name]).parse_args(given)
+    try:
+        return int(importlib.import_module(COMMANDS[args.command][0]).run(args))
+    except HomeplateError as error:
+        sys.stderr.write(f"homeplate: {error}\n")
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: nothing to say, no one to tell
+        return 0
+    except KeyboardInterrupt:
+        return 130

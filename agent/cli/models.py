@@ -1,0 +1,149 @@
+"""`homeplate models verify`: are the two networks the ones that the manifest names?
+
+Also what the other commands need to open them.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agent.base.errors import ConfigError
+from agent.base.files import read_bounded
+from agent.base.settings import DetectSettings, ModelSettings
+from agent.detect import Detector
+from agent.read import Reader
+from agent.vision.manifest import DetectorSpec, Manifest, ReaderSpec, parse_manifest
+from agent.vision.session import OnnxNetwork, check_digest
+
+MANIFEST_NAME = "manifest.toml"
+MANIFEST_LIMIT_BYTES, MODEL_LIMIT_BYTES = 65_536, 64 * 1024 * 1024
+BESIDE_PACKAGE = Path(__file__).resolve().parents[2] / "models"
+"""Where a working copy has them."""
+INSTALLED = Path(sys.prefix) / "share" / "homeplate" / "models"
+"""Where the wheel puts them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """Both networks, checked and open."""
+
+    manifest: Manifest
+    manifest_sha256: bytes
+    """Of the manifest's bytes; it names the models in every sealed frame."""
+    detector: Detector
+    reader: Reader
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    verify = actions.add_parser("verify", help="compare the files with the manifest and try them")
+    verify.add_argument("--models", default="", metavar="FOLDER", help="folder of manifest.toml")
+    verify.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check both files, open both networks, feed each an empty picture."""
+    models = open_models(ModelSettings(directory=args.models), DetectSettings())
+    report = {
+        "models_sha256": models.manifest_sha256.hex(),
+        "detector": describe(models.manifest.detector, outputs=try_detector(models)),
+        "reader": describe(models.manifest.reader, outputs=try_reader(models)),
+    }
+    if args.json:
+        print(json.dumps(report))
+        return 0
+    for name, spec in (("detector", models.manifest.detector), ("reader", models.manifest.reader)):
+        print(f"{name:<9} {spec.file:<16} SHA-256 {spec.sha256[:16]}…  {spec.gmac:.4f} GMAC  ok")
+    return 0
+
+
+def describe(spec: DetectorSpec | ReaderSpec, *, outputs: list[list[int]]) -> dict[str, object]:
+    """Return the facts of one network for the report."""
+    return {"file": spec.file, "sha256": spec.sha256, "gmac": spec.gmac, "output_shapes": outputs}
+
+
+def try_detector(models: Models) -> list[list[int]]:
+    """Return the shapes that the detector gives for an empty picture."""
+    side = models.detector.stride * 4
+    picture = np.zeros((1, 1, side, side), np.uint8)
+    return [list(output.shape) for output in models.detector.network.run(picture)]
+
+
+def try_reader(models: Models) -> list[list[int]]:
+    """Return the shapes that the reader gives for two empty crops."""
+    width, height = models.reader.size_px
+    crops = np.zeros((2, 1, height, width), np.uint8)
+    return [list(output.shape) for output in models.reader.network.run(crops)]
+
+
+def open_models(settings: ModelSettings, detect: DetectSettings) -> Models:
+    """Return both networks after their SHA-256 was found to be that of the manifest.
+
+    Raises:
+        ConfigError: A file is missing, or the manifest cannot be read.
+        IntegrityError: A file is not the one that the manifest names.
+    """
+    folder = find_folder(settings.directory)
+    content = read_bounded(folder / MANIFEST_NAME, limit_bytes=MANIFEST_LIMIT_BYTES)
+    manifest = parse_manifest(content, place=str(folder / MANIFEST_NAME))
+    return Models(
+        manifest=manifest,
+        manifest_sha256=hashlib.sha256(content).digest(),
+        detector=open_detector(folder, manifest.detector, settings, detect),
+        reader=open_reader(folder, manifest.reader, settings),
+    )
+
+
+def find_folder(directory: str) -> Path:
+    """Return the folder of the manifest: the one asked for, or the one that came with the agent.
+
+    Raises:
+        ConfigError: The agent came without models.
+    """
+    if directory:
+        return Path(directory)
+    for folder in (BESIDE_PACKAGE, INSTALLED):
+        if (folder / MANIFEST_NAME).is_file():
+            return folder
+    message = f"{BESIDE_PACKAGE}: no {MANIFEST_NAME} here or in {INSTALLED}; install the models"
+    raise ConfigError(message)
+
+
+def open_detector(
+    folder: Path, spec: DetectorSpec, settings: ModelSettings, detect: DetectSettings
+) -> Detector:
+    """Return the detector, ready for use."""
+    place = folder / spec.file
+    content = read_bounded(place, limit_bytes=MODEL_LIMIT_BYTES)
+    network = OnnxNetwork(
+        check_digest(content, sha256=spec.sha256, place=str(place)),
+        place=str(place),
+        inputs="image",
+        outputs=("scores", "corners"),
+        threads=settings.threads,
+    )
+    threshold = spec.threshold if detect.threshold is None else detect.threshold
+    return Detector(
+        network=network, stride=spec.stride, threshold=threshold, max_plates=detect.max_plates
+    )
+
+
+def open_reader(folder: Path, spec: ReaderSpec, settings: ModelSettings) -> Reader:
+    """Return the reader, ready for use."""
+    place = folder / spec.file
+    content = read_bounded(place, limit_bytes=MODEL_LIMIT_BYTES)
+    network = OnnxNetwork(
+        check_digest(content, sha256=spec.sha256, place=str(place)),
+        place=str(place),
+        inputs="crops",
+        outputs=("log_probs",),
+        threads=settings.threads,
+    )
+    margin = (spec.margin_x, spec.margin_y)
+    return Reader(network=network, size_px=spec.size_px, margin=margin, alphabet=spec.alphabet)

@@ -1,0 +1,287 @@
+"""`homeplate open`: the city opens sealed frames with its private key."""
+
+import argparse
+import json
+import mmap
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.base.clock import from_ms
+from agent.base.errors import ConfigError, CredentialError, InputError, IntegrityError
+from agent.base.files import read_bounded, write_whole
+from agent.base.lanes import Lane
+from agent.trust.contents import (
+    DIRECTIONS,
+    QUARTERS,
+    StoredCrop,
+    StoredRead,
+    decode_crops_text,
+    decode_reads_text,
+)
+from agent.trust.envelope import Decrypter, open_sealed
+from agent.trust.frames import (
+    MAGIC,
+    Damage,
+    Found,
+    SealedFrame,
+    encode_frame,
+    frame_hash,
+    scan_frames,
+)
+from agent.trust.header import FrameHeader
+from agent.trust.keys import load_opener
+
+_SUFFIXES: Final = (".seg", ".open")
+_KEY_LIMIT_BYTES: Final = 16_384
+_HEAD: Final = (
+    f"{'last seen (UTC)':<23}  {'unit':<16}  {'lane':<5}  {'plate':<16}  "
+    f"{'weakest':>7}  {'frames':>6}  {'moved':<6}  note"
+)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was met on the way."""
+
+    frames: int = 0
+    """Correct and opened."""
+    reads: int = 0
+    crops: int = 0
+    repeated: int = 0
+    """Frames that were there before: a frame may be stored twice."""
+    unfinished: int = 0
+    """Beginnings of frames at the end of a file: power was cut, nothing acknowledged is lost."""
+    damaged: int = 0
+    refused: int = 0
+    """Correct frames whose inside was altered or is not in the format."""
+    foreign: int = 0
+    """Sealed to another key."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        type=Path,
+        help="segment, endpoint's export, or a folder of them",
+    )
+    parser.add_argument(
+        "--key", metavar="CITY_KEY.pem", type=Path, required=True, help="the city's private key"
+    )
+    parser.add_argument(
+        "--crops", metavar="FOLDER", type=Path, help="write the pictures of plates into FOLDER"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what opens.
+
+    Raises:
+        InputError: A path is missing or holds no frames.
+        CredentialError: No private key, or frames that are sealed to another one.
+        IntegrityError: Damaged or altered frames; the others were printed.
+    """
+    opener = load_opener(read_bounded(args.key, limit_bytes=_KEY_LIMIT_BYTES), place=str(args.key))
+    files = [file for path in args.paths for file in _files(path)]
+    if args.crops:
+        _make_folder(args.crops)
+    tally = Tally()
+    for header, item in _opened(files, opener, tally):
+        if isinstance(item, StoredCrop) and args.crops:
+            _write_picture(args.crops / _picture_name(header, item), item.jpeg)
+        if args.json:
+            print(json.dumps(_as_json(header, item)))
+        elif isinstance(item, StoredRead):
+            _print_row(header, item, first=tally.reads == 1)
+    print(_summary(tally, len(files)), file=sys.stderr if args.json else sys.stdout)
+    _complain(tally, opener.key_id)
+    return 0
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    """Return the files to read: `path` itself, or those in a folder that hold frames."""
+    if path.is_dir():
+        inside = sorted(file for file in path.rglob("*") if file.is_file())
+        return tuple(file for file in inside if file.suffix in _SUFFIXES or _begins_frame(file))
+    if not path.is_file():
+        message = f"{path}: not found; expected a segment, an export or a folder of them"
+        raise InputError(message)
+    return (path,)
+
+
+def _begins_frame(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def _opened(
+    files: Sequence[Path], key: Decrypter, tally: Tally
+) -> Iterator[tuple[FrameHeader, StoredRead | StoredCrop]]:
+    """Yield the items of all frames that open, each frame once."""
+    seen: set[bytes] = set()
+    for frame, place in _frames(files, tally):
+        sha256 = frame_hash(encode_frame(frame))
+        if sha256 in seen:
+            tally.repeated += 1
+            continue
+        seen.add(sha256)
+        for item in _open_counted(frame, key, tally, place):
+            tally.reads += isinstance(item, StoredRead)
+            tally.crops += isinstance(item, StoredCrop)
+            yield frame.header, item
+
+
+def _frames(files: Sequence[Path], tally: Tally) -> Iterator[tuple[SealedFrame, str]]:
+    for path in files:
+        for found in _scan(path):
+            if not isinstance(found, Damage):
+                yield found.frame, f"{path} at byte {found.offset}"
+            elif found.tail:
+                tally.unfinished += 1
+            else:
+                tally.damaged += 1
+                _say(f"{path}: {found.length} damaged bytes from byte {found.offset} on")
+
+
+def _scan(path: Path) -> Iterator[Found | Damage]:
+    """Yield what a file holds; it is mapped, not read: exports are large."""
+    try:
+        with path.open("rb") as file:
+            if path.stat().st_size == 0:
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                yield from scan_frames(content)
+    except OSError as error:
+        message = f"{path}: cannot be read ({error.strerror}); expected a file of frames"
+        raise InputError(message) from error
+
+
+def _open_counted(
+    frame: SealedFrame, key: Decrypter, tally: Tally, place: str
+) -> Sequence[StoredRead | StoredCrop]:
+    try:
+        items = open_items(frame, key)
+    except CredentialError:
+        tally.foreign += 1
+        return ()
+    except IntegrityError as error:
+        tally.refused += 1
+        _say(f"{place}: {error}")
+        return ()
+    tally.frames += 1
+    return items
+
+
+def open_items(frame: SealedFrame, key: Decrypter) -> Sequence[StoredRead | StoredCrop]:
+    """Return the reads or crops in a frame.
+
+    Raises:
+        CredentialError: Sealed to another key.
+        IntegrityError: Altered, not in the format, or not the sequences that the header states.
+    """
+    plaintext = open_sealed(frame, key)
+    items: Sequence[StoredRead | StoredCrop]
+    if frame.header.lane is Lane.CROPS:
+        items = decode_crops_text(plaintext)
+    else:
+        items = decode_reads_text(plaintext)
+    stated = range(frame.header.first_sequence, frame.header.last_sequence + 1)
+    if [item.sequence for item in items] != list(stated):
+        message = "frame: its items are not those that its header states"
+        raise IntegrityError(message)
+    return items
+
+
+def _as_json(header: FrameHeader, item: StoredRead | StoredCrop) -> dict[str, object]:
+    origin: dict[str, object] = {
+        "unit": header.unit,
+        "boot": header.boot.hex(),
+        "lane": header.lane.label,
+    }
+    fields = asdict(item)
+    if isinstance(item, StoredCrop):
+        fields |= {"lane": item.lane.label, "jpeg_bytes": len(item.jpeg)}
+        del fields["jpeg"]
+        fields["read_lane"] = fields.pop("lane")
+        return {"kind": "crop"} | origin | fields
+    fields["confidences"] = [round(value / 255, 3) for value in item.confidences]
+    fields["direction"] = DIRECTIONS[item.direction]
+    fields["corners"] = [number / QUARTERS for number in item.corners]
+    return {"kind": "read"} | origin | fields
+
+
+def _print_row(header: FrameHeader, read: StoredRead, *, first: bool) -> None:
+    if first:
+        print(_HEAD)
+    seen = from_ms(read.last_ms).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    weakest = f"{min(read.confidences, default=0) / 2.55:.0f} %"
+    print(
+        f"{seen:<23}  {header.unit:<16}  {header.lane.label:<5}  {read.text:<16}  {weakest:>7}  "
+        f"{read.frames_seen:>6}  {DIRECTIONS[read.direction]:<6}"
+        + ("  unreadable" if read.abstained else "")
+    )
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"--crops {path}: cannot be made ({error.strerror}); name a folder of your own"
+        raise ConfigError(message) from error
+
+
+def _write_picture(path: Path, jpeg: bytes) -> None:
+    try:
+        write_whole(path, jpeg)
+    except OSError as error:
+        message = f"--crops {path}: cannot be written ({error.strerror}); make room or rights"
+        raise ConfigError(message) from error
+
+
+def _picture_name(header: FrameHeader, crop: StoredCrop) -> str:
+    boot = header.boot[:4].hex()
+    return f"{header.unit}-{boot}-{crop.lane.label}-{crop.read_sequence}.jpg"
+
+
+def _summary(tally: Tally, files: int) -> str:
+    told = (
+        f"{tally.reads} reads and {tally.crops} crops opened",
+        f"{tally.frames} frames in {files} files",
+        f"{tally.repeated} repeated",
+        f"{tally.unfinished} unfinished",
+        f"{tally.damaged} damaged",
+        f"{tally.refused} altered",
+        f"{tally.foreign} sealed to another key",
+    )
+    return " · ".join(told)
+
+
+def _complain(tally: Tally, key_id: bytes) -> None:
+    if tally.damaged or tally.refused:
+        message = (
+            f"{tally.damaged} damaged places and {tally.refused} altered frames; all others are "
+            "above; fetch these frames again from the endpoint"
+        )
+        raise IntegrityError(message)
+    if tally.foreign:
+        message = (
+            f"{tally.foreign} frames are not sealed to this key ({key_id.hex()}); "
+            "use the city's key of that time"
+        )
+        raise CredentialError(message)
+    if not (tally.frames or tally.unfinished):
+        message = "no sealed frames found; expected segments of a unit or an endpoint's export"
+        raise InputError(message)
+
+
+def _say(line: str) -> None:
+    print(f"homeplate: {line}", file=sys.stderr)

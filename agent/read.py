@@ -1,0 +1,297 @@
+"""Read the plates of a frame in one call, vote over a passage, abstain rather than guess.
+
+`read_crops` is the hot path. `Ballots` gathers what was read of each track, tells the tracker
+which tracks are certain and which were taken over by another vehicle, and turns a passage that
+is over into one `PlateRead`.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.base.clock import to_ms
+from agent.base.records import Corners, Frame, Passage, Plane, PlateRead, PlateText
+from agent.base.settings import ReadSettings
+from agent.vision.decode import Slots, collapse_columns
+from agent.vision.geometry import cut_crops, measure_sides
+from agent.vision.image import encode_jpeg
+from agent.vision.session import Network
+from agent.vision.voting import Vote, count_votes, join_slots, pick_slots
+
+CERTAIN_CONFIDENCE, CERTAIN_LOOKS = 0.95, 3
+"""A track whose weakest character is that sure, after that many agreeing looks, needs no more."""
+STRANGE_CONFIDENCE, STRANGE_SHARE, STRANGE_LOOKS = 0.8, 0.5, 2
+"""A look that is that sure of a text in which that share of the characters differs shows another
+vehicle; that many such looks in a row part a track."""
+MERGE_MS = 1500
+"""The same text again within this time is the same vehicle: it was hidden for a moment."""
+JPEG_WIDTH_PX, JPEG_QUALITY = 256, 70
+JPEG_MARGIN = (0.06, 0.12)
+"""Shows the frame of the plate; about 4 kB."""
+BETTER_CROP = 1.3
+"""A crop that is better by this factor replaces the one kept; cutting every one costs too much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """The reader and how it is to be fed."""
+
+    network: Network
+    """Crops (N, 1, h, w) → log-probabilities (N, columns, classes)."""
+    size_px: tuple[int, int]
+    """Width and height of a crop."""
+    margin: tuple[float, float]
+    """Share of the plate's width and height that a crop shows beyond each edge."""
+    alphabet: str
+    """The classes in their order; blank comes after them."""
+
+
+def read_crops(y: Plane, corners: Corners, reader: Reader) -> Slots:
+    """Return what the plates at `corners` show, in one call of the network for all of them."""
+    if not len(corners):
+        return collapse_columns(np.zeros((0, 1, len(reader.alphabet) + 1), np.float32))
+    crops = cut_crops(y, corners, size_px=reader.size_px, margin=reader.margin)
+    (columns,) = reader.network.run(crops[:, None])
+    return collapse_columns(columns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestCrop:
+    """The best look at a plate so far."""
+
+    quality: float
+    corners: tuple[float, ...]
+    plane: Plane = field(repr=False)
+    """A copy; empty where crops are not kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ballot:
+    """What was read of one track."""
+
+    looks: Slots
+    vote: Vote
+    checks: int
+    """Looks that agreed after the track was certain; they are counted, not kept."""
+    strange: int
+    """Looks in a row that showed another plate."""
+    began_ms: int
+    best: BestCrop
+
+    @property
+    def agreed(self) -> int:
+        """Looks whose own text is the outcome."""
+        return self.vote.agreed + self.checks
+
+
+class Ballots:
+    """The ballots of all tracks, and the passages that may still turn out to be one vehicle."""
+
+    def __init__(
+        self,
+        settings: ReadSettings,
+        *,
+        alphabet: str,
+        keep_crops: bool,
+        certain_looks: int = CERTAIN_LOOKS,
+    ) -> None:
+        """Begin without ballots.
+
+        Args:
+            settings: When to abstain.
+            alphabet: Of the reader.
+            keep_crops: Whether a `PlateRead` carries a picture of the plate.
+            certain_looks: Agreeing looks after which a track may be certain: at least what the
+                settings and the policy ask of a read.
+        """
+        self._settings, self._alphabet, self._keep_crops = settings, alphabet, keep_crops
+        self._certain_looks = max(certain_looks, settings.min_frames_agreed)
+        self._open: dict[int, Ballot] = {}
+        self._over: list[tuple[Passage, Ballot]] = []
+
+    @property
+    def certain(self) -> frozenset[int]:
+        """Tracks that need no more crops."""
+        return frozenset(track for track, ballot in self._open.items() if self._is_certain(ballot))
+
+    @property
+    def swapped(self) -> frozenset[int]:
+        """Tracks that show another plate than they began with."""
+        return frozenset(
+            track for track, ballot in self._open.items() if ballot.strange >= STRANGE_LOOKS
+        )
+
+    def count(
+        self, frame: Frame, *, track_ids: NDArray[np.int64], corners: Corners, slots: Slots
+    ) -> None:
+        """Add one look at each of the tracks; all arrays have one row a look."""
+        for row, track in enumerate(track_ids.tolist()):
+            look = pick_slots(slots, np.array([row]))
+            self._open[track] = self._add(self._open.get(track), look, corners[row], frame)
+
+    def close(
+        self, passages: tuple[Passage, ...], *, alive: NDArray[np.int64], now_ms: int
+    ) -> tuple[PlateRead, ...]:
+        """Take in passages that are over; return the reads of those that nothing can join any more.
+
+        Args:
+            passages: Just ended. One of whose plate nothing was read leaves no read.
+            alive: Tracks still followed; what was read of others that are no passage is forgotten.
+            now_ms: Time of the frame, milliseconds since 1970.
+        """
+        for passage in passages:
+            ballot = self._open.pop(passage.track_id, None)
+            if ballot is not None:
+                self._over = join_passages(self._over, passage, ballot)
+        kept = set(alive.tolist())
+        self._open = {track: ballot for track, ballot in self._open.items() if track in kept}
+        waiting = [pair for pair in self._over if self._may_go_on(*pair, now_ms=now_ms)]
+        done = [pair for pair in self._over if not self._may_go_on(*pair, now_ms=now_ms)]
+        self._over = waiting
+        return tuple(self._decide(passage, ballot) for passage, ballot in done)
+
+    def finish(self, passages: tuple[Passage, ...]) -> tuple[PlateRead, ...]:
+        """Take in the last passages, return the reads of all, and forget the rest."""
+        nothing = np.zeros(0, np.int64)
+        last_ms = max([to_ms(passage.last_seen) for passage in passages], default=0)
+        reads = self.close(passages, alive=nothing, now_ms=last_ms)
+        done, self._over = self._over, []
+        return reads + tuple(self._decide(passage, ballot) for passage, ballot in done)
+
+    def _is_certain(self, ballot: Ballot) -> bool:
+        """Tell whether more looks would change nothing; a strange one asks for another."""
+        weakest = min(ballot.vote.confidences, default=0.0)
+        enough = ballot.vote.agreed >= self._certain_looks
+        return enough and weakest >= CERTAIN_CONFIDENCE and not ballot.strange
+
+    def _may_go_on(self, passage: Passage, ballot: Ballot, *, now_ms: int) -> bool:
+        """Tell whether the vehicle may turn up again, or has under another track."""
+        last_ms = to_ms(passage.last_seen)
+        return now_ms - last_ms <= MERGE_MS or any(
+            other.vote.characters == ballot.vote.characters and other.began_ms <= last_ms + MERGE_MS
+            for other in self._open.values()
+        )
+
+    def _add(
+        self, ballot: Ballot | None, look: Slots, corners: NDArray[np.float32], frame: Frame
+    ) -> Ballot:
+        """Return the ballot with one more look."""
+        alone = count_votes(look, alphabet=self._alphabet)
+        if ballot is None:
+            best = self._cut(alone, corners, frame, None)
+            began_ms = to_ms(frame.captured_at)
+            return Ballot(looks=look, vote=alone, checks=0, strange=0, began_ms=began_ms, best=best)
+        if self._is_certain(ballot) or ballot.strange:
+            if alone.characters == ballot.vote.characters:
+                return replace(ballot, checks=ballot.checks + 1, strange=0)
+            if is_strange(alone, ballot.vote):
+                return replace(ballot, strange=ballot.strange + 1)
+        looks = join_slots((ballot.looks, look))
+        return replace(
+            ballot,
+            looks=looks,
+            vote=count_votes(looks, alphabet=self._alphabet),
+            strange=0,
+            best=self._cut(alone, corners, frame, ballot.best),
+        )
+
+    def _cut(
+        self, vote: Vote, corners: NDArray[np.float32], frame: Frame, best: BestCrop | None
+    ) -> BestCrop:
+        """Return the better of `best` and the plate at `corners` of `frame`."""
+        width, height = measure_sides(corners[None])[0].tolist()
+        quality = width * height * sum(vote.confidences) / max(len(vote.confidences), 1)
+        if best is not None and quality < best.quality * BETTER_CROP:
+            return best
+        plane = cut_picture(frame.y, corners) if self._keep_crops else np.zeros((0, 0), np.uint8)
+        return BestCrop(quality=quality, corners=tuple(corners.ravel().tolist()), plane=plane)
+
+    def _decide(self, passage: Passage, ballot: Ballot) -> PlateRead:
+        """Return what is known of a passage that is over."""
+        vote, plane = ballot.vote, ballot.best.plane
+        return PlateRead(
+            text=PlateText(vote.characters),
+            confidences=vote.confidences,
+            abstained=must_abstain(vote, agreed=ballot.agreed, settings=self._settings),
+            frames_seen=passage.frames_seen,
+            frames_agreed=ballot.agreed,
+            first_seen=passage.first_seen,
+            last_seen=passage.last_seen,
+            first_frame=passage.first_frame,
+            last_frame=passage.last_frame,
+            direction=passage.direction,
+            corners=ballot.best.corners,
+            crop_jpeg=encode_jpeg(plane, quality=JPEG_QUALITY) if plane.size else b"",
+        )
+
+
+def must_abstain(vote: Vote, *, agreed: int, settings: ReadSettings) -> bool:
+    """Tell whether the outcome is too weak to be used as a read."""
+    return (
+        len(vote.characters) < settings.min_characters
+        or agreed < settings.min_frames_agreed
+        or min(vote.confidences, default=0.0) < settings.min_char_confidence
+    )
+
+
+def is_strange(look: Vote, outcome: Vote) -> bool:
+    """Tell whether one look shows another plate than the outcome so far, surely."""
+    longest = max(len(look.characters), len(outcome.characters), 1)
+    pairs = zip(look.characters, outcome.characters, strict=False)
+    same = sum(mine == theirs for mine, theirs in pairs)
+    sure = min(look.confidences, default=0.0) >= STRANGE_CONFIDENCE
+    return sure and 1 - same / longest >= STRANGE_SHARE
+
+
+def join_passages(
+    over: list[tuple[Passage, Ballot]], passage: Passage, ballot: Ballot
+) -> list[tuple[Passage, Ballot]]:
+    """Return `over` with one more passage, joined to an earlier one of the same vehicle.
+
+    It is the same vehicle, when the text is the same and it was out of sight for a moment only,
+    or was followed twice at the same time.
+    """
+    for row, (earlier, known) in enumerate(over):
+        same = known.vote.characters == ballot.vote.characters
+        if same and to_ms(passage.first_seen) - to_ms(earlier.last_seen) <= MERGE_MS:
+            joined = (merge_passages(earlier, passage), merge_ballots(known, ballot))
+            return [*over[:row], joined, *over[row + 1 :]]
+    return [*over, (passage, ballot)]
+
+
+def merge_passages(one: Passage, other: Passage) -> Passage:
+    """Return the passage that covers both."""
+    first, last = sorted((one, other), key=lambda passage: passage.first_frame)
+    longer = max(one, other, key=lambda passage: passage.frames_seen)
+    return Passage(
+        track_id=first.track_id,
+        frames_seen=one.frames_seen + other.frames_seen,
+        first_seen=first.first_seen,
+        last_seen=max(one.last_seen, other.last_seen),
+        first_frame=first.first_frame,
+        last_frame=max(one.last_frame, last.last_frame),
+        direction=longer.direction,
+    )
+
+
+def merge_ballots(one: Ballot, other: Ballot) -> Ballot:
+    """Return the ballot with the looks of both, whose texts are the same."""
+    stronger = max(one, other, key=lambda ballot: min(ballot.vote.confidences, default=0.0))
+    return replace(
+        stronger,
+        looks=join_slots((one.looks, other.looks)),
+        vote=replace(stronger.vote, agreed=one.vote.agreed + other.vote.agreed),
+        checks=one.checks + other.checks,
+        began_ms=min(one.began_ms, other.began_ms),
+        best=max(one.best, other.best, key=lambda best: best.quality),
+    )
+
+
+def cut_picture(y: Plane, corners: NDArray[np.float32]) -> Plane:
+    """Return the plate alone, straightened, in its own proportions, at most 256 px wide."""
+    width, height = measure_sides(corners[None])[0].tolist()
+    columns = int(np.clip(round(width), 16, JPEG_WIDTH_PX))
+    rows = int(np.clip(round(columns * height / max(width, 1.0)), 8, JPEG_WIDTH_PX))
+    crop: Plane = cut_crops(y, corners[None], size_px=(columns, rows), margin=JPEG_MARGIN)[0]
+    return crop

@@ -1,0 +1,300 @@
+"""Follow plates over frames, say which crops are worth reading, and when a passage is over.
+
+A detection belongs to the track whose predicted place is nearest, measured in plate widths;
+movement is taken as even between two frames. `step_tracks` is a pure function on an array with one
+row a track; `Tracker` only keeps that array.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.base.clock import from_ms, to_ms
+from agent.base.records import Corners, Detections, Direction, Frame, Passage
+from agent.base.settings import TrackSettings
+from agent.vision.geometry import measure_sides
+
+Rows = NDArray[np.int64]
+"""(N,) indices or numbers, one a track or detection."""
+
+TRACK = np.dtype(
+    [
+        ("id", np.int64),
+        ("corners", np.float32, (4, 2)),  # as last seen
+        ("velocity", np.float32, (2,)),  # of the centre, pixels a frame
+        ("first_corners", np.float32, (4, 2)),
+        ("first_frame", np.int64),
+        ("last_frame", np.int64),
+        ("first_ms", np.int64),
+        ("last_ms", np.int64),
+        ("seen", np.int64),  # frames in which the plate was found
+        ("reads", np.int64),  # crops handed on to be read
+        ("read_frame", np.int64),  # frame of the last of them
+    ]
+)
+"""One plate being followed."""
+Tracks = NDArray[np.void]
+"""(N,) of `TRACK`."""
+
+REACH_NEW, REACH_KNOWN, REACH_PER_FRAME = 3.0, 1.0, 0.25
+"""How far from its predicted place a plate may turn up, in plate widths: movement unknown, known,
+and more for each frame unseen. Plates of two vehicles are about 6 widths apart across lanes (US
+plate 0.3 m, lane 3.5 m), and a plate at 50 km/h moves 1.5 widths in 1/30 s."""
+SIZE_RATIO = 1.6
+"""How much wider or narrower a plate may get between two sightings."""
+SMALLEST_WIDTH_PX = 24.0
+"""Seven characters of less than 3 pixels cannot be told apart."""
+BORDER_PX = 2.0
+"""A plate nearer to the edge of the frame is cut, or may be."""
+DENSE_READS = 4
+"""The first crops of a track are read one after the other; the spacing grows by 1 after each 4."""
+CHECK_FRAMES = 15
+"""A certain track is still read that often, lest another vehicle took its place."""
+GROWTH = 1.15
+"""Change of a plate's width that shows a vehicle coming or going."""
+STILL_WIDTHS = 0.5
+"""A plate that moved less, in plate widths, stood still."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one frame did to the tracks."""
+
+    tracks: Tracks
+    """Those still followed after the frame."""
+    track_ids: Rows
+    """(M,) the track of each detection."""
+    wanted: Rows
+    """Indices of the detections whose crops are worth reading."""
+    ended: tuple[Passage, ...]
+
+
+class Tracker:
+    """Keeps the tracks from frame to frame."""
+
+    def __init__(self, settings: TrackSettings) -> None:
+        """Begin without tracks."""
+        self._settings = settings
+        self._tracks: Tracks = np.zeros(0, TRACK)
+        self._next_id = 0
+
+    def follow(
+        self,
+        detections: Detections,
+        frame: Frame,
+        *,
+        certain: frozenset[int] = frozenset(),
+        swapped: frozenset[int] = frozenset(),
+    ) -> Step:
+        """Take in the detections of the next frame.
+
+        Args:
+            detections: Of `frame`.
+            frame: Its index is greater than that of the frame before.
+            certain: Tracks whose text needs no more crops.
+            swapped: Tracks that turned out to show another plate now: they end, and what they
+                follow goes on under a new number.
+        """
+        parted = self._tracks[np.isin(self._tracks["id"], list(swapped))]
+        tracks = renew_tracks(self._tracks, parted["id"], next_id=self._next_id)
+        self._next_id += len(parted)
+        step = step_tracks(
+            tracks,
+            detections,
+            frame,
+            certain=certain,
+            next_id=self._next_id,
+            settings=self._settings,
+        )
+        self._tracks = step.tracks
+        self._next_id = max(self._next_id, int(step.track_ids.max(initial=-1)) + 1)
+        ended = list_passages(parted, self._settings) + step.ended
+        return Step(tracks=step.tracks, track_ids=step.track_ids, wanted=step.wanted, ended=ended)
+
+    def finish(self) -> tuple[Passage, ...]:
+        """Return the passages that were still going on; nothing is followed any more."""
+        ended = list_passages(self._tracks, self._settings)
+        self._tracks = self._tracks[:0]
+        return ended
+
+
+def step_tracks(
+    tracks: Tracks,
+    detections: Detections,
+    frame: Frame,
+    *,
+    certain: frozenset[int],
+    next_id: int,
+    settings: TrackSettings,
+) -> Step:
+    """Return the tracks after one more frame; see `Tracker.follow`.
+
+    Args:
+        tracks: Before it.
+        detections: Of `frame`.
+        frame: The next one.
+        certain: Tracks that need no more crops.
+        next_id: Number of the first new track.
+        settings: Patience and limits.
+    """
+    owner = match_detections(tracks, detections.corners, frame.index)
+    new = np.flatnonzero(owner < 0)
+    owner[new] = len(tracks) + np.arange(len(new))
+    born = begin_tracks(detections.corners[new], frame, next_id=next_id)
+    grown = np.concatenate([move_tracks(tracks, detections.corners, owner, frame), born])
+    wanted = np.flatnonzero(
+        find_worthy(grown[owner], tracks, owner, frame, certain=certain, settings=settings)
+    )
+    grown["reads"][owner[wanted]] += 1
+    grown["read_frame"][owner[wanted]] = frame.index
+    over = frame.index - grown["last_frame"] > settings.max_gap_frames
+    return Step(
+        tracks=grown[~over],
+        track_ids=grown["id"][owner],
+        wanted=wanted,
+        ended=list_passages(grown[over], settings),
+    )
+
+
+def match_detections(tracks: Tracks, corners: Corners, index: int) -> Rows:
+    """Return (M,) the row of the track each detection belongs to, -1 for a new plate.
+
+    Nearest pairs first, each row and each detection once: pairs that are each other's nearest are
+    taken until none is left.
+    """
+    owner = np.full(len(corners), -1, np.int64)
+    costs = measure_costs(tracks, corners, index)
+    while costs.size and np.isfinite(costs).any():
+        nearest = costs.argmin(axis=0)
+        mutual = costs.argmin(axis=1)[nearest] == np.arange(len(corners))
+        found = np.flatnonzero(mutual & np.isfinite(costs.min(axis=0)))
+        owner[found] = nearest[found]
+        costs[nearest[found]] = np.inf
+        costs[:, found] = np.inf
+    return owner
+
+
+def measure_costs(tracks: Tracks, corners: Corners, index: int) -> NDArray[np.float32]:
+    """Return (N, M) distances from the predicted places in plate widths; inf = out of reach."""
+    gap = (index - tracks["last_frame"]).astype(np.float32)
+    place = find_centres(tracks["corners"]) + tracks["velocity"] * gap[:, None]
+    width = measure_sides(tracks["corners"])[:, :1]
+    other = measure_sides(corners)[None, :, 0]
+    way = np.linalg.norm(place[:, None] - find_centres(corners)[None], axis=2)
+    costs = way / np.maximum(width, other)
+    reach = np.where(tracks["seen"] > 1, REACH_KNOWN, REACH_NEW) + REACH_PER_FRAME * (gap - 1)
+    ratio = np.maximum(width, other) / np.maximum(np.minimum(width, other), 1e-3)
+    far = (costs > reach[:, None]) | (ratio > SIZE_RATIO)
+    return np.where(far, np.inf, costs).astype(np.float32)
+
+
+def move_tracks(tracks: Tracks, corners: Corners, owner: Rows, frame: Frame) -> Tracks:
+    """Return a copy of `tracks` in which those that own a detection have moved there."""
+    moved = tracks.copy()
+    found = np.flatnonzero(owner < len(tracks))
+    rows = owner[found]
+    gap = (frame.index - tracks["last_frame"][rows]).astype(np.float32)[:, None]
+    way = (find_centres(corners[found]) - find_centres(tracks["corners"][rows])) / gap
+    known = (tracks["seen"][rows] > 1)[:, None]
+    moved["velocity"][rows] = np.where(known, (tracks["velocity"][rows] + way) / 2, way)
+    moved["corners"][rows] = corners[found]
+    moved["last_frame"][rows], moved["last_ms"][rows] = frame.index, to_ms(frame.captured_at)
+    moved["seen"][rows] += 1
+    return moved
+
+
+def begin_tracks(corners: Corners, frame: Frame, *, next_id: int) -> Tracks:
+    """Return one new track for each of `corners`."""
+    born = np.zeros(len(corners), TRACK)
+    born["id"] = next_id + np.arange(len(corners))
+    born["corners"] = born["first_corners"] = corners
+    born["first_frame"] = born["last_frame"] = frame.index
+    born["first_ms"] = born["last_ms"] = to_ms(frame.captured_at)
+    born["seen"] = 1
+    return born
+
+
+def renew_tracks(tracks: Tracks, ids: Rows, *, next_id: int) -> Tracks:
+    """Return a copy of `tracks` in which those with `ids` begin anew where they are."""
+    renewed = tracks.copy()
+    rows = np.flatnonzero(np.isin(tracks["id"], ids))
+    renewed["id"][rows] = next_id + np.arange(len(rows))
+    for name in ("corners", "frame", "ms"):
+        here = name if name == "corners" else f"last_{name}"
+        renewed[f"first_{name}"][rows] = tracks[here][rows]
+    renewed["seen"][rows], renewed["reads"][rows] = 1, 0
+    return renewed
+
+
+def find_worthy(
+    now: Tracks,
+    before: Tracks,
+    owner: Rows,
+    frame: Frame,
+    *,
+    certain: frozenset[int],
+    settings: TrackSettings,
+) -> NDArray[np.bool_]:
+    """Return (M,) True for detections whose crops are worth reading.
+
+    A crop is, when the plate is wide enough and whole; when its track is not certain and was not
+    read too often or a moment ago; or when a certain track was out of sight or unchecked for long.
+
+    Args:
+        now: (M,) the tracks of the detections after `frame`.
+        before: (N,) all tracks before it.
+        owner: (M,) rows of `now` in `before`; N and more are new.
+        frame: The frame.
+        certain: Tracks that need no more crops.
+        settings: Limits.
+    """
+    rows, columns = frame.y.shape
+    edge = np.array([columns - BORDER_PX, rows - BORDER_PX])
+    whole = ((now["corners"] >= BORDER_PX) & (now["corners"] <= edge)).all(axis=(1, 2))
+    wide = measure_sides(now["corners"])[:, 0] >= SMALLEST_WIDTH_PX
+    since = frame.index - now["read_frame"]
+    due = (now["reads"] == 0) | (since > now["reads"] // DENSE_READS)
+    sure = np.isin(now["id"], list(certain))
+    open_ = ~sure & (now["reads"] < settings.max_reads) & due
+    last = np.concatenate([before["last_frame"], np.full(len(owner), frame.index)])
+    doubtful = (frame.index - last[owner] > 1) | (since >= CHECK_FRAMES)
+    return np.asarray(whole & wide & (open_ | (sure & doubtful)))
+
+
+def list_passages(tracks: Tracks, settings: TrackSettings) -> tuple[Passage, ...]:
+    """Return the passages of `tracks` that were seen often enough to be one."""
+    return tuple(
+        Passage(
+            track_id=int(row["id"]),
+            frames_seen=int(row["seen"]),
+            first_seen=from_ms(int(row["first_ms"])),
+            last_seen=from_ms(int(row["last_ms"])),
+            first_frame=int(row["first_frame"]),
+            last_frame=int(row["last_frame"]),
+            direction=judge_direction(row["first_corners"], row["corners"]),
+        )
+        for row in tracks
+        if row["seen"] >= settings.min_frames
+    )
+
+
+def judge_direction(first: NDArray[np.float32], last: NDArray[np.float32]) -> Direction:
+    """Return how a plate moved from the corners `first` to the corners `last`, (4, 2) each."""
+    widths = measure_sides(np.stack([first, last]))[:, 0]
+    growth = widths[1] / max(float(widths[0]), 1e-3)
+    if growth > GROWTH:
+        return Direction.TOWARD
+    if growth < 1 / GROWTH:
+        return Direction.AWAY
+    way_x, way_y = (last.mean(axis=0) - first.mean(axis=0)) / max(float(widths.max()), 1e-3)
+    if max(abs(way_x), abs(way_y)) < STILL_WIDTHS:
+        return Direction.STILL
+    if abs(way_x) >= abs(way_y):
+        return Direction.RIGHT if way_x > 0 else Direction.LEFT
+    return Direction.TOWARD if way_y > 0 else Direction.AWAY
+
+
+def find_centres(corners: Corners) -> NDArray[np.float32]:
+    """Return (N, 2) the middles of quads."""
+    return np.asarray(corners.mean(axis=1), np.float32)

@@ -1,0 +1,149 @@
+"""Checkpoints: a log's size and root under the unit's signature.
+
+Text forms of C2SP: `tlog-checkpoint` in a `signed-note` with ECDSA P-256 (signature type 0x02,
+whose key id is the first 4 bytes of the SHA-256 of the public key's SubjectPublicKeyInfo).
+"""
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+from agent.base.errors import IntegrityError
+from agent.trust.signatures import PublicKey, verify_signature
+
+NOTE_LIMIT_BYTES = 1024
+KEY_ID_BYTES = 4
+_FORM = re.compile(
+    r"(?P<text>(?P<origin>homeplate/[a-z0-9-]{1,63}/(?:watch|send))\n"
+    r"(?P<size>0|[1-9][0-9]{0,18})\n"
+    r"(?P<root>[A-Za-z0-9+/]{43}=)\n"
+    r"number (?P<number>[1-9][0-9]{0,18})\n)"
+    r"\n"
+    r"— (?P<name>[a-z0-9/-]+) (?P<signature>[A-Za-z0-9+/]+={0,2})\n"
+)
+"""One signature, by the log itself."""
+
+
+class NoteSigner(Protocol):
+    """Holds a unit's log key."""
+
+    @property
+    def public_spki(self) -> bytes:
+        """The public half as DER SubjectPublicKeyInfo."""
+        ...
+
+    def sign(self, message: bytes, /) -> bytes:
+        """Return the DER signature over `message`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What a log claims to be."""
+
+    origin: str
+    """`homeplate/<unit>/watch` or `homeplate/<unit>/send`."""
+    size: int
+    root: bytes
+    number: int
+    """Counts the checkpoints of this log from 1, so that a missing one shows."""
+
+
+def log_origin(unit: str, process: str) -> str:
+    """Return the name of a unit's log; `process` is watch or send."""
+    return f"homeplate/{unit}/{process}"
+
+
+def sign_checkpoint(signer: NoteSigner, checkpoint: Checkpoint) -> str:
+    """Return the signed note."""
+    text = _checkpoint_text(checkpoint)
+    key_id = sha256(signer.public_spki).digest()[:KEY_ID_BYTES]
+    blob = key_id + signer.sign(text.encode())
+    return f"{text}\n— {checkpoint.origin} {b64encode(blob).decode()}\n"
+
+
+def open_checkpoint(note: str, keys: Iterable[PublicKey], *, origin: str) -> Checkpoint:
+    """Return the checkpoint in a note that one of `keys` signed.
+
+    Raises:
+        IntegrityError: Not a note in its only allowed form, of another log, or not signed by one
+            of the keys.
+    """
+    checkpoint, blob = _parse_note(note)
+    if checkpoint.origin != origin:
+        message = f"checkpoint of {checkpoint.origin}; expected {origin}"
+        raise IntegrityError(message)
+    wanted = [key for key in keys if key.sha256[:KEY_ID_BYTES] == blob[:KEY_ID_BYTES]]
+    if not wanted:
+        message = f"{origin}: checkpoint signed by an unknown key {blob[:KEY_ID_BYTES].hex()}"
+        raise IntegrityError(message)
+    verify_signature(wanted[0], _checkpoint_text(checkpoint).encode(), blob[KEY_ID_BYTES:])
+    return checkpoint
+
+
+def peek_checkpoint(note: str) -> Checkpoint:
+    """Return what a note says, signature unverified: for those who only pass it on.
+
+    Raises:
+        IntegrityError: Not a note in its only allowed form.
+    """
+    return _parse_note(note)[0]
+
+
+def split_notes(text: str) -> tuple[tuple[str, ...], str]:
+    """Return the notes of a file of checkpoints, and what is left after the last whole one.
+
+    Each note is followed by an empty line.
+    """
+    notes, at = [], 0
+    while form := _FORM.match(text, at):
+        if not text.startswith("\n", form.end()):
+            break
+        notes.append(form[0])
+        at = form.end() + 1
+    return tuple(notes), text[at:]
+
+
+def last_note(tail: str) -> str | None:
+    """Return the last whole note in the end of a file of checkpoints."""
+    at = len(tail)
+    while (at := tail.rfind("homeplate/", 0, at)) >= 0:
+        notes, _ = split_notes(tail[at:]) if tail[:at].endswith("\n") or not at else ((), "")
+        if notes:
+            return notes[-1]
+    return None
+
+
+def _parse_note(note: str) -> tuple[Checkpoint, bytes]:
+    """Return checkpoint and signature blob of a note that encodes to the same text."""
+    form = _FORM.fullmatch(note)
+    if form is None or form["name"] != form["origin"]:
+        message = "checkpoint: not a signed note of a Homeplate log"
+        raise IntegrityError(message)
+    root, blob = b64decode(form["root"]), b64decode(form["signature"])
+    same = (
+        b64encode(root).decode() == form["root"] and b64encode(blob).decode() == form["signature"]
+    )
+    if not same or len(blob) <= KEY_ID_BYTES:
+        message = "checkpoint: base64 not in its only allowed form"
+        raise IntegrityError(message)
+    checkpoint = Checkpoint(
+        origin=form["origin"], size=int(form["size"]), root=root, number=int(form["number"])
+    )
+    return checkpoint, blob
+
+
+def _decode_base64(text: str) -> bytes:
+    content = b64decode(text)
+    if b64encode(content).decode() != text:
+        message = "checkpoint: base64 not in its only allowed form"
+        raise IntegrityError(message)
+    return content
+
+
+def _checkpoint_text(checkpoint: Checkpoint) -> str:
+    root = b64encode(checkpoint.root).decode()
+    return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\nnumber {checkpoint.number}\n"

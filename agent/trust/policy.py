@@ -1,0 +1,262 @@
+"""What the city decides for a unit: endpoint, keys, mode, retention, quota (formats.md, chapter 4).
+
+This is the unsigned form; the signed one, with thresholds, wraps the same object.
+"""
+
+import base64
+import binascii
+import hashlib
+import ipaddress
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from cryptography import x509
+from msgspec import Meta
+
+from agent.base.errors import ConfigError, CredentialError
+from agent.base.lanes import Lane
+from agent.trust.signatures import PublicKey, load_public_key
+
+POLICY_LIMIT_BYTES: Final = 262_144
+RETENTION_S: Final = {
+    "nh-3min": 180,  # New Hampshire RSA 261:75-b: three minutes for a read that is no hit
+    "24h": 86_400,
+    "7d": 604_800,
+    "21d": 1_814_400,
+    "30d": 2_592_000,
+    "60d": 5_184_000,
+}
+
+_CA_LIMIT: Final = 8
+_SHA256_BYTES: Final = 32
+
+Preset = Literal["nh-3min", "24h", "7d", "21d", "30d", "60d"]
+Instant = Annotated[datetime, Meta(tz=True)]
+QuotaBytes = Annotated[int, Meta(ge=65_536, le=2**40)]
+Texts = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(min_length=1, max_length=4)
+]
+Name = Annotated[str, Meta(pattern=r"^(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The one place to which sealed frames go."""
+
+    addresses: Texts
+    """Literal IP addresses, tried in order; the unit resolves no names."""
+    port: Annotated[int, Meta(ge=1, le=65_535)]
+    server_name: Name
+    ca_pem: Annotated[str, Meta(min_length=1, max_length=65_536)]
+    spki_pins: Texts
+    """Base64 of the SHA-256 of the server certificate's SubjectPublicKeyInfo."""
+
+
+class Sealing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """To whom reads are sealed."""
+
+    suite: Literal["P256-HKDF-SHA256-AES256GCM"]
+    public_key: Annotated[str, Meta(min_length=1, max_length=1024)]
+    """Base64 of the city's public key."""
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Longest life of a read on the unit, by lane."""
+
+    hits: Preset
+    reads: Preset
+    crops: Preset
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Room on the disk, by lane."""
+
+    hits_bytes: QuotaBytes
+    reads_bytes: QuotaBytes
+    crops_bytes: QuotaBytes
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A city's policy for its units."""
+
+    version: Annotated[int, Meta(ge=1)]
+    city: Annotated[str, Meta(min_length=1, max_length=100)]
+    issued_at: Instant
+    expires_at: Instant
+    endpoint: Endpoint
+    sealing: Sealing
+    receipt_keys: Annotated[
+        tuple[Annotated[str, Meta(max_length=1024)], ...], Meta(min_length=1, max_length=4)
+    ]
+    """Base64 of the public keys that may sign receipts."""
+    mode: Literal["all", "hits-only"]
+    crops: Literal["none", "hits", "all"]
+    min_hit_confidence: Annotated[float, Meta(ge=0, le=1)]
+    """Lowest confidence of a hit's weakest character."""
+    min_hit_frames: Annotated[int, Meta(ge=1, le=100)]
+    retention: Retention
+    quota: Quota
+
+
+def parse_policy(content: bytes, *, place: str) -> Policy:
+    """Read and check a policy; what comes back can be used without further checks, but for time.
+
+    Args:
+        content: The file's bytes.
+        place: Its name, for messages.
+
+    Raises:
+        ConfigError: Not JSON, an unknown, missing or doubled field, a wrong type or value; the
+            message names the path within the file.
+    """
+    if len(content) > POLICY_LIMIT_BYTES:
+        message = f"{place}: larger than {POLICY_LIMIT_BYTES} bytes; expected a policy"
+        raise ConfigError(message)
+    try:
+        policy = msgspec.json.decode(content, type=Policy)
+        json.loads(content, object_pairs_hook=_refuse_doubles)
+        _check_policy(policy)
+    except (msgspec.MsgspecError, ValueError, RecursionError, CredentialError) as error:
+        message = f"{place}: {error}; ask the city for a policy that fits the formats page"
+        raise ConfigError(message) from error
+    return policy
+
+
+def check_validity(policy: Policy, *, now: datetime, place: str) -> Policy:
+    """Return `policy` when it is valid at `now`.
+
+    Raises:
+        ConfigError: It has expired or is not valid yet.
+    """
+    if not policy.issued_at <= now < policy.expires_at:
+        message = (
+            f"{place}: $.expires_at, $.issued_at: valid from {policy.issued_at:%Y-%m-%d %H:%M} to "
+            f"{policy.expires_at:%Y-%m-%d %H:%M}, it is {now:%Y-%m-%d %H:%M} UTC; check the "
+            "unit's clock or get a new policy from the city"
+        )
+        raise ConfigError(message)
+    return policy
+
+
+def policy_sha256(content: bytes) -> bytes:
+    """Return the policy's hash: that of the file's bytes."""
+    return hashlib.sha256(content).digest()
+
+
+def city_key(policy: Policy) -> PublicKey:
+    """Return the key to which reads are sealed."""
+    return _load_key(policy.sealing.public_key, "$.sealing.public_key")
+
+
+def receipt_keys(policy: Policy) -> tuple[PublicKey, ...]:
+    """Return the keys that may sign receipts."""
+    return tuple(
+        _load_key(text, f"$.receipt_keys[{index}]")
+        for index, text in enumerate(policy.receipt_keys)
+    )
+
+
+def spki_pins(policy: Policy) -> tuple[bytes, ...]:
+    """Return the SHA-256 (32 bytes each) of the server keys that may answer."""
+    return tuple(
+        _decode_base64(text, f"$.endpoint.spki_pins[{index}]")
+        for index, text in enumerate(policy.endpoint.spki_pins)
+    )
+
+
+def quota_bytes(policy: Policy) -> dict[Lane, int]:
+    """Return the room on the disk of each lane."""
+    quota = policy.quota
+    return {
+        Lane.HITS: quota.hits_bytes,
+        Lane.READS: quota.reads_bytes,
+        Lane.CROPS: quota.crops_bytes,
+    }
+
+
+def retention_s(policy: Policy) -> dict[Lane, int]:
+    """Return the longest life on the unit of each lane."""
+    presets = policy.retention
+    return {
+        Lane.HITS: RETENTION_S[presets.hits],
+        Lane.READS: RETENTION_S[presets.reads],
+        Lane.CROPS: RETENTION_S[presets.crops],
+    }
+
+
+def _check_policy(policy: Policy) -> None:
+    """Refuse values that the types let pass; ValueError or CredentialError names the path."""
+    if policy.issued_at >= policy.expires_at:
+        message = "$.expires_at: not after $.issued_at"
+        raise ValueError(message)
+    for index, address in enumerate(policy.endpoint.addresses):
+        _check_address(address, f"$.endpoint.addresses[{index}]")
+    _check_ca(policy.endpoint.ca_pem)
+    _check_pins(spki_pins(policy))
+    keys = (city_key(policy), *receipt_keys(policy))
+    _refuse_repeats(policy.endpoint.addresses, "$.endpoint.addresses")
+    _refuse_repeats(policy.endpoint.spki_pins, "$.endpoint.spki_pins")
+    _refuse_repeats([key.spki for key in keys], "$.sealing.public_key, $.receipt_keys")
+
+
+def _check_address(text: str, path: str) -> None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        message = f"{path}: found {text!r}; expected a literal IP address, names are not resolved"
+        raise ValueError(message) from error
+    mapped = address.version == 6 and address.ipv4_mapped is not None  # noqa: PLR2004 -- IPv6
+    nowhere = address.is_multicast or address.is_unspecified or text == "255.255.255.255"
+    if str(address) != text or "%" in text or mapped or nowhere:
+        message = f"{path}: found {text!r}; expected one host's address in its usual spelling"
+        raise ValueError(message)
+
+
+def _check_ca(pem: str) -> None:
+    try:
+        count = len(x509.load_pem_x509_certificates(pem.encode()))
+    except ValueError as error:
+        message = "$.endpoint.ca_pem: cannot be read; expected PEM certificates"
+        raise ValueError(message) from error
+    if count > _CA_LIMIT:
+        message = f"$.endpoint.ca_pem: found {count} certificates; expected 1 to {_CA_LIMIT}"
+        raise ValueError(message)
+
+
+def _check_pins(pins: Sequence[bytes]) -> None:
+    for index, pin in enumerate(pins):
+        if len(pin) != _SHA256_BYTES:
+            message = f"$.endpoint.spki_pins[{index}]: found {len(pin)} bytes; expected a SHA-256"
+            raise ValueError(message)
+
+
+def _load_key(text: str, path: str) -> PublicKey:
+    return load_public_key(_decode_base64(text, path), place=path)
+
+
+def _decode_base64(text: str, path: str) -> bytes:
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        message = f"{path}: not base64; expected the standard alphabet with padding"
+        raise ValueError(message) from error
+    if base64.b64encode(content).decode() != text:
+        message = f"{path}: base64 in an unusual spelling"
+        raise ValueError(message)
+    return content
+
+
+def _refuse_repeats(values: Sequence[object], path: str) -> None:
+    if len(set(values)) != len(values):
+        message = f"{path}: the same value stands here twice"
+        raise ValueError(message)
+
+
+def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        message = "a field stands twice in one object"
+        raise ValueError(message)
+    return fields

@@ -1,0 +1,328 @@
+"""The only door out: one connection to the city's endpoint, as the policy names it.
+
+No names are resolved, no environment is read, no proxy or redirect is followed. The endpoint must
+show a certificate of the city's own CA with the policy's name and a pinned key; until it has, not
+one byte of a request is sent.
+"""
+
+import http.client
+import ipaddress
+import json
+import re
+import socket
+import ssl
+import time
+from base64 import b64decode
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from agent import __version__
+from agent.base.errors import CredentialError, RefusedError, UplinkError
+from agent.trust.policy import Endpoint
+from agent.trust.receipts import RECEIPT_LIMIT_BYTES
+from agent.trust.uploads import Upload, encode_upload, idempotency_key
+
+PATH: Final = "/v1/frames"
+MEDIA_TYPE: Final = "application/cbor"
+_DETAIL_LIMIT: Final = 200
+_RETRY_STATUS: Final = frozenset({408, 425, 429})
+"""Of the 4xx, those that speak of the moment, not of the request."""
+_CERTIFICATE_ALERT: Final = re.compile("ALERT_.*(CERT|UNKNOWN_CA|ACCESS_DENIED)")
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedReceipt:
+    """An answer that claims to be a receipt. It allows nothing until `open_receipt` took it."""
+
+    signed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPosition:
+    """The endpoint has seen another size of the watcher's log: prove from there and try again."""
+
+    known_size: int
+
+
+class Collector(Protocol):
+    """The far side of the uplink."""
+
+    def deliver(self, upload: Upload, /) -> UnverifiedReceipt | LogPosition:
+        """Hand over sealed frames.
+
+        Raises:
+            UplinkError: They may not have arrived; safe to try again.
+            RefusedError: The city refuses them.
+            CredentialError: The city does not accept this unit's certificate.
+        """
+        ...
+
+
+class Uplink:
+    """Delivers to the city's endpoint over one connection, which is kept open between calls.
+
+    Args:
+        endpoint: Of the policy.
+        certificate: PEM file with the unit's client certificate.
+        key: PEM file with its private key.
+        timeout_s: For connecting, for each step of sending, and for the whole answer.
+
+    Raises:
+        CredentialError: The client certificate or key is missing, or they do not fit together.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, *, certificate: Path, key: Path, timeout_s: float
+    ) -> None:
+        context = _make_context(endpoint, certificate, key)
+        self._connection = _Connection(endpoint, context, timeout_s)
+
+    def deliver(self, upload: Upload, /) -> UnverifiedReceipt | LogPosition:
+        """Hand over sealed frames; see `Collector.deliver`."""
+        headers = {
+            "Content-Type": MEDIA_TYPE,
+            "Accept": MEDIA_TYPE,
+            "Idempotency-Key": idempotency_key(upload.frames),
+            "User-Agent": f"homeplate/{__version__}",
+        }
+        body = encode_upload(upload)
+        kept_open = self._connection.sock is not None
+        try:
+            return self._post(body, headers)
+        except _ClosedMeanwhileError:
+            if not kept_open:
+                raise
+        return self._post(body, headers)
+
+    def close(self) -> None:
+        """Give the connection up; the next delivery opens another."""
+        self._connection.close()
+
+    def _post(self, body: bytes, headers: dict[str, str]) -> UnverifiedReceipt | LogPosition:
+        connection = self._connection
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+                connection.request("POST", PATH, body, headers)  # cut off: it may have said why
+            connection.await_answer()
+            with connection.getresponse() as response:
+                content = _read_answer(response, connection.place)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise _network_error(error, connection.place) from error
+        except BaseException:
+            self.close()
+            raise
+        if response.will_close:
+            self.close()
+        return _judge(response, content, connection.place)
+
+
+class _ClosedMeanwhileError(UplinkError):
+    """The endpoint had closed the connection before it took the request."""
+
+
+class _TimedSocket(ssl.SSLSocket):
+    """Has a last moment for an answer, however slowly its bytes drip."""
+
+    answer_by_s: float | None = None
+    """On the monotonic clock."""
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:  # noqa: ANN401 -- as declared by ssl
+        """Receive within what is left of the time."""
+        if self.answer_by_s is not None:
+            self.settimeout(max(self.answer_by_s - time.monotonic(), 0.001))
+        return super().recv_into(buffer, nbytes, flags)
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP/1.1 over TLS 1.3 to a literal address, with a pinned key."""
+
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, timeout_s: float) -> None:
+        super().__init__(endpoint.server_name, endpoint.port, timeout=timeout_s)
+        self._endpoint = endpoint
+        self._context = context
+        self._pins = tuple(b64decode(pin) for pin in endpoint.spki_pins)
+        self._timeout_s = timeout_s
+        self.sock: _TimedSocket | None = None
+        self.place = f"the city's endpoint {endpoint.server_name}:{endpoint.port}"
+
+    def connect(self) -> None:
+        """Open the connection to the first address that is the city's endpoint.
+
+        Raises:
+            UplinkError: None is; the message says what was found at each.
+        """
+        failures: list[str] = []
+        for address in self._endpoint.addresses:
+            try:
+                self.sock = self._secure(address)
+            except (OSError, UplinkError) as error:
+                failures.append(f"{address}: {_describe(error)}")
+            else:
+                return
+        message = f"{self.place}: not reached ({'; '.join(failures)})"
+        raise UplinkError(message)
+
+    def await_answer(self) -> None:
+        """Start the time that the answer may take."""
+        if self.sock is not None:
+            self.sock.answer_by_s = time.monotonic() + self._timeout_s
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 -- as declared by http.client
+        """Send a part of the request, each step within the timeout."""
+        if self.sock is not None:
+            self.sock.answer_by_s = None
+            self.sock.settimeout(self._timeout_s)
+        super().send(data)
+
+    def _secure(self, address: str) -> _TimedSocket:
+        """Return a connection to the holder of a pinned key."""
+        plain = _connect_plain(address, self._endpoint.port, self._timeout_s)
+        try:
+            secured = self._context.wrap_socket(plain, server_hostname=self._endpoint.server_name)
+        except BaseException:
+            plain.close()
+            raise
+        try:
+            _require_pin(secured, self._pins)
+        except BaseException:
+            secured.close()
+            raise
+        return secured  # type: ignore[return-value]  # of the context's sslsocket_class
+
+
+def _make_context(endpoint: Endpoint, certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return TLS 1.3 with the city's CA alone.
+
+    Not `ssl.create_default_context`, which trusts the system's CAs and writes session keys to the
+    file that SSLKEYLOGFILE names.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.hostname_checks_common_name = False
+    context.sslsocket_class = _TimedSocket
+    context.load_verify_locations(cadata=endpoint.ca_pem)
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ssl.SSLError) as error:
+        message = (
+            f"{certificate}, {key}: {_describe(error)}; "
+            "expected the unit's client certificate and its private key, PEM, no password"
+        )
+        raise CredentialError(message) from error
+    return context
+
+
+def _no_password() -> str:
+    """Stand in for the question that OpenSSL would ask at the terminal."""
+    return ""
+
+
+def _connect_plain(address: str, port: int, timeout_s: float) -> socket.socket:
+    """Connect without any name being resolved."""
+    version = ipaddress.ip_address(address).version
+    plain = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_STREAM)  # noqa: PLR2004 -- IPv4
+    try:
+        plain.settimeout(timeout_s)
+        plain.connect((address, port))
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        plain.close()
+        raise
+    return plain
+
+
+def _require_pin(secured: ssl.SSLSocket, pins: tuple[bytes, ...]) -> None:
+    """Make sure that the far side holds a key that the policy pins."""
+    found = sha256(_spki_of(secured.getpeercert(binary_form=True) or b"")).digest()
+    if found not in pins:
+        message = f"its key {found.hex()[:16]}… is not pinned in the policy"
+        raise UplinkError(message)
+
+
+def _spki_of(certificate: bytes) -> bytes:
+    try:
+        public = x509.load_der_x509_certificate(certificate).public_key()
+        return public.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    except ValueError as error:
+        message = "its certificate cannot be read"
+        raise UplinkError(message) from error
+
+
+def _read_answer(response: http.client.HTTPResponse, place: str) -> bytes:
+    """Return the body of an answer; more than a receipt needs is not read."""
+    content = response.read(RECEIPT_LIMIT_BYTES + 1)
+    if len(content) > RECEIPT_LIMIT_BYTES:
+        message = f"{place}: answered more than {RECEIPT_LIMIT_BYTES} bytes; expected a receipt"
+        raise UplinkError(message)
+    if response.length:
+        message = f"{place}: {response.length} bytes of the answer are missing"
+        raise UplinkError(message)
+    return content
+
+
+def _judge(
+    response: http.client.HTTPResponse, content: bytes, place: str
+) -> UnverifiedReceipt | LogPosition:
+    """Return what the answer says."""
+    status = response.status
+    if status == http.client.OK:
+        if response.headers.get_content_type() != MEDIA_TYPE or not content:
+            message = f"{place}: answered 200 without a receipt; expected {MEDIA_TYPE}"
+            raise UplinkError(message)
+        return UnverifiedReceipt(content)
+    detail = _read_detail(content)
+    known_size = detail.get("known_size")
+    if status == http.client.PRECONDITION_FAILED and type(known_size) is int and known_size >= 0:
+        return LogPosition(known_size)
+    said = f"{detail.get('error', response.reason)}: {detail.get('detail', 'no reason given')}"
+    said = "".join(letter if letter.isprintable() else "?" for letter in said[:_DETAIL_LIMIT])
+    message = f"{place}: answered {status} {said}"
+    if 400 <= status < 500 and status not in _RETRY_STATUS:  # noqa: PLR2004 -- client errors
+        raise RefusedError(message)
+    raise UplinkError(message)
+
+
+def _read_detail(content: bytes) -> dict[str, object]:
+    """Return the fields of an error's JSON, none where there is none."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _network_error(error: Exception, place: str) -> UplinkError | CredentialError:
+    """Turn what went wrong after connecting into ours."""
+    closed = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+    message = f"{place}: {_describe(error)}"
+    if isinstance(error, ssl.SSLError) and _CERTIFICATE_ALERT.search(error.reason or ""):
+        return CredentialError(f"{message}; it does not accept this unit's certificate")
+    if isinstance(error, (*closed, ssl.SSLEOFError)):
+        return _ClosedMeanwhileError(message)
+    return UplinkError(message)
+
+
+def _describe(error: Exception) -> str:
+    """Return in a few words what happened, whatever the exception's own text."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not the city's ({error.verify_message})"
+        case ssl.SSLError():
+            return f"TLS failed ({(error.reason or 'unknown').replace('_', ' ').lower()})"
+        case TimeoutError():
+            return "no answer in time"
+        case FileNotFoundError():
+            return "no such file"
+        case OSError(strerror=str(text)):
+            return text.lower()
+        case _:
+            return str(error) or type(error).__name__

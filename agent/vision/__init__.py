@@ -1,0 +1,1 @@
+"""Arithmetic on arrays: geometry, image, decode, model sessions. No keys, no disk, no network."""

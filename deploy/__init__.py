@@ -1,0 +1,1 @@
+"""Setting up, trying out and running Homeplate; not part of the agent."""

@@ -1,0 +1,139 @@
+"""The command `homeplate-endpoint`: serve, export, status."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from agent.base.clock import SystemClock, from_ms
+from agent.base.errors import ConfigError, HomeplateError
+from agent.base.files import sync_directory, write_whole
+from agent.base.lanes import Lane
+from agent.base.log import set_up_logging
+from homeplate_endpoint.app import make_app
+from homeplate_endpoint.config import Config, load_config, load_settings
+from homeplate_endpoint.intake import Intake
+from homeplate_endpoint.reading import read_alarms, read_counts, read_frames
+from homeplate_endpoint.server import bind, make_server, make_tls
+from homeplate_endpoint.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; results go to stdout, all else to stderr."""
+    args = _make_parser().parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except HomeplateError as error:
+        sys.stderr.write(f"homeplate-endpoint: {error}\n")
+        return error.exit_code
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="homeplate-endpoint",
+        description="Stores sealed frames for a city and signs receipts. Opens nothing.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    serve = commands.add_parser("serve", help="take uploads until stopped")
+    serve.add_argument("--port-file", type=Path, help="write the port here once listening")
+    serve.set_defaults(run=_serve)
+    export = commands.add_parser("export", help="write all frames to a file for `homeplate open`")
+    export.add_argument("out", type=Path, metavar="OUT")
+    export.set_defaults(run=_export)
+    status = commands.add_parser("status", help="count what is stored, by unit and lane")
+    status.add_argument("--json", action="store_true", help="for machines")
+    status.set_defaults(run=_status)
+    for command in (serve, export, status):
+        command.add_argument("--config", type=Path, required=True, metavar="FILE", help="TOML file")
+    return parser
+
+
+def _serve(args: argparse.Namespace) -> int:
+    config = load_config(args.config)
+    set_up_logging(level="info")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    tls = make_tls(config.tls)
+    bound = bind(config.listen, config.port)
+    port: int = bound.getsockname()[1]
+
+    def announce() -> None:
+        sys.stderr.write(f"ready {config.listen} {port}\n")
+        sys.stderr.flush()
+        if args.port_file is not None:
+            write_whole(args.port_file, f"{port}\n".encode(), mode=0o644)
+
+    store = Store(config.storage)
+    try:
+        app = make_app(_make_intake(config, store), body_limit_bytes=config.body_limit_bytes)
+        make_server(app, tls, announce).run(sockets=[bound])
+    finally:
+        store.close()
+    return 0
+
+
+def _make_intake(config: Config, store: Store) -> Intake:
+    return Intake(
+        store=store,
+        watch_keys=config.watch_keys,
+        signer=config.signer,
+        clock=SystemClock(),
+        raise_alarm=_raise_alarm,
+    )
+
+
+def _raise_alarm(unit: str, kind: str, detail: str) -> None:
+    log.error("ALARM", extra={"unit": unit, "kind": kind, "detail": detail})
+
+
+def _export(args: argparse.Namespace) -> int:
+    frames = _write_frames(args.out, read_frames(_storage(args.config)))
+    print(f"{frames} frames written to {args.out}")
+    return 0
+
+
+def _write_frames(out: Path, frames: Iterator[bytes]) -> int:
+    """Write frames one after the other; the file is there whole or not at all."""
+    temporary = out.with_name(f".{out.name}.new")
+    count = 0
+    try:
+        with temporary.open("wb") as file:
+            for content in frames:
+                file.write(content)
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(out)
+        sync_directory(out.parent)
+    except OSError as error:
+        message = f"{out}: cannot be written ({error.strerror})"
+        raise ConfigError(message) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def _status(args: argparse.Namespace) -> int:
+    storage = _storage(args.config)
+    counts, alarms = read_counts(storage), read_alarms(storage)
+    if args.json:
+        found = {"lanes": [asdict(item) for item in counts], "alarms": [asdict(a) for a in alarms]}
+        print(json.dumps(found))
+        return 0
+    print(f"{'unit':<24}{'lane':<8}{'frames':>10}{'reads':>12}{'MB':>10}")
+    for item in counts:
+        lane, size = Lane(item.lane).label, item.size_bytes / 1e6
+        print(f"{item.unit:<24}{lane:<8}{item.frames:>10,}{item.reads:>12,}{size:>10,.1f}")
+    for alarm in alarms:
+        at = from_ms(alarm.time_ms).isoformat(timespec="seconds")
+        print(f"ALARM {at} {alarm.unit} {alarm.kind}: {alarm.detail}")
+    return 0
+
+
+def _storage(config: Path) -> Path:
+    return config.resolve().parent / load_settings(config).storage

@@ -1,0 +1,168 @@
+"""The endpoint's settings: one TOML file; paths in it are relative to the file."""
+
+from base64 import b64decode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from msgspec import Meta
+
+from agent.base.errors import ConfigError, CredentialError
+from agent.base.files import read_bounded
+from agent.trust.keys import Signer, load_signer
+from agent.trust.signatures import PublicKey, load_public_key
+from agent.trust.uploads import BODY_LIMIT_BYTES
+
+_KEY_LIMIT_BYTES = 65_536
+_CONFIG_LIMIT_BYTES = 1_048_576
+Name = Annotated[str, Meta(min_length=1)]
+
+
+class TlsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Mutual TLS: PEM files."""
+
+    certificate: Name
+    key: Name
+    client_ca: Name
+    """The CA of the units' certificates, which is for nothing else."""
+
+
+class UnitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An enrolled unit."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    watch_key: Name
+    """Public key of its watcher's log, DER or PEM."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file."""
+
+    listen: Name = "127.0.0.1"
+    """A literal address."""
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8443
+    """0 = any that is free; see --port-file."""
+    storage: Name
+    sealing_key: Name
+    """The city's public sealing key, DER or PEM: its private half must never be here."""
+    receipt_key: Name
+    """Private key that signs receipts, PEM."""
+    body_limit_bytes: Annotated[int, Meta(ge=1024, le=BODY_LIMIT_BYTES)] = BODY_LIMIT_BYTES
+    tls: TlsSettings
+    units: tuple[UnitSettings, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """Where the TLS library finds its PEM files."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything the endpoint runs with, checked."""
+
+    listen: str
+    port: int
+    storage: Path
+    body_limit_bytes: int
+    tls: TlsFiles
+    signer: Signer
+    watch_keys: dict[str, PublicKey]
+    """By unit."""
+
+
+def load_settings(path: Path) -> Settings:
+    """Return the settings in a file, with its paths made absolute.
+
+    Raises:
+        ConfigError: Unreadable, not TOML, an unknown key or a value out of range.
+    """
+    try:
+        content = read_bounded(path, limit_bytes=_CONFIG_LIMIT_BYTES)
+        return msgspec.toml.decode(content, type=Settings)
+    except (msgspec.MsgspecError, ValueError) as error:
+        message = f"{path}: {error}; see the example in deploy/endpoint/README.md"
+        raise ConfigError(message) from error
+
+
+def load_config(path: Path) -> Config:
+    """Return the configuration behind a settings file.
+
+    Raises:
+        ConfigError: A setting is wrong or a file is missing.
+        CredentialError: A key is of the wrong kind or is the city's opening key.
+    """
+    settings, base = load_settings(path), path.resolve().parent
+    sealing_key = read_public_key(base / settings.sealing_key)
+    tls = TlsFiles(
+        certificate=base / settings.tls.certificate,
+        key=base / settings.tls.key,
+        client_ca=base / settings.tls.client_ca,
+    )
+    _require_other_key(tls.certificate, sealing_key)
+    return Config(
+        listen=settings.listen,
+        port=settings.port,
+        storage=base / settings.storage,
+        body_limit_bytes=settings.body_limit_bytes,
+        tls=tls,
+        signer=_load_receipt_signer(base / settings.receipt_key, sealing_key),
+        watch_keys=_load_watch_keys(settings.units, base),
+    )
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """Return the public key in a file, DER or PEM.
+
+    Raises:
+        ConfigError: The file is missing.
+        CredentialError: It holds no P-256 public key.
+    """
+    content = read_bounded(path, limit_bytes=_KEY_LIMIT_BYTES)
+    if content.startswith(b"-----BEGIN PUBLIC KEY-----"):
+        content = b64decode(b"".join(content.split(b"-----")[2].split()))
+    return load_public_key(content, place=str(path))
+
+
+def _load_receipt_signer(path: Path, sealing_key: PublicKey) -> Signer:
+    signer = load_signer(read_bounded(path, limit_bytes=_KEY_LIMIT_BYTES), place=str(path))
+    if signer.public_spki == sealing_key.spki:
+        message = (
+            f"{path}: this is the city's opening key; the endpoint must never hold it. "
+            "Give the receipt key, and move the opening key to where reads are opened"
+        )
+        raise CredentialError(message)
+    return signer
+
+
+def _load_watch_keys(units: tuple[UnitSettings, ...], base: Path) -> dict[str, PublicKey]:
+    keys: dict[str, PublicKey] = {}
+    for unit in units:
+        if unit.name in keys:
+            message = f"unit {unit.name}: enrolled twice; expected each unit once"
+            raise ConfigError(message)
+        keys[unit.name] = read_public_key(base / unit.watch_key)
+    return keys
+
+
+def _require_other_key(certificate: Path, sealing_key: PublicKey) -> None:
+    """Make sure that the TLS key is not the opening key put to a second use."""
+    content = read_bounded(certificate, limit_bytes=_KEY_LIMIT_BYTES)
+    try:
+        public = x509.load_pem_x509_certificate(content).public_key()
+    except ValueError as error:
+        message = f"{certificate}: no certificate; expected PEM"
+        raise CredentialError(message) from error
+    spki = public.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    if spki == sealing_key.spki:
+        message = f"{certificate}: its key is the city's opening key; the endpoint must not hold it"
+        raise CredentialError(message)

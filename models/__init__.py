@@ -1,0 +1,1 @@
+"""Make, train, export and describe the two networks of the road; torch lives only here."""

@@ -1,0 +1,1 @@
+"""The plate detector: training, export and measurement."""

@@ -1,0 +1,1 @@
+"""The reader: one small network that turns rectified plate crops into text."""

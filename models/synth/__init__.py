@@ -1,0 +1,1 @@
+"""Render plates and what a camera does to them; needs numpy and OpenCV only."""

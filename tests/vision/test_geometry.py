@@ -1,0 +1,188 @@
+"""Quads, homographies, crops."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from agent.vision.geometry import (
+    choose_fineness,
+    compute_homographies,
+    cut_crops,
+    find_convex,
+    find_firsts,
+    make_grid,
+    measure_overlap,
+    measure_sides,
+)
+
+UNIT = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+SIZE = (128, 48)
+NO_MARGIN = (0.0, 0.0)
+
+
+def plate_quad(x: float, y: float, width: float, height: float) -> np.ndarray:
+    return UNIT * np.array([width, height], np.float32) + np.array([x, y], np.float32)
+
+
+@st.composite
+def convex_quads(draw: st.DrawFn) -> np.ndarray:
+    """Plates as a camera sees them: a rectangle whose corners are off by up to a sixth or so."""
+    width, height = draw(st.floats(20, 400)), draw(st.floats(8, 200))
+    place = (draw(st.floats(-50, 1000)), draw(st.floats(-50, 600)))
+    shift = draw(arrays.arrays(np.float32, (4, 2), elements=st.floats(-0.1875, 0.1875, width=32)))
+    return plate_quad(*place, width, height) + shift * np.float32(min(width, height))
+
+
+quad_lists = st.lists(convex_quads(), min_size=1, max_size=5).map(np.stack)
+boxes = arrays.arrays(
+    np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(0, 500, width=32)
+).map(lambda raw: np.concatenate([raw[:, :2], raw[:, :2] + raw[:, 2:]], axis=1))
+
+
+@given(quad_lists)
+def test_homographies_carry_the_unit_square_to_the_corners(quads):
+    maps = compute_homographies(quads).astype(np.float64)
+    square = np.concatenate([UNIT, np.ones((4, 1))], axis=1)
+    points = np.einsum("nij,kj->nki", maps, square)
+    np.testing.assert_allclose(points[..., :2] / points[..., 2:], quads, atol=0.05)
+
+
+@given(convex_quads())
+def test_homographies_equal_those_of_opencv(quad):
+    expected = cv2.getPerspectiveTransform(UNIT, quad)
+    found = compute_homographies(quad[None])[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-2, atol=0.05)
+
+
+@given(convex_quads())
+def test_the_inverse_leads_back_to_the_unit_square(quad):
+    back = np.linalg.inv(compute_homographies(quad[None])[0].astype(np.float64))
+    points = np.concatenate([quad, np.ones((4, 1))], axis=1) @ back.T
+    np.testing.assert_allclose(points[:, :2] / points[:, 2:], UNIT, atol=1e-2)
+
+
+@given(quad_lists)
+def test_a_grid_without_margin_stays_within_the_bounds_of_its_quad(quads):
+    grid = make_grid(quads, size_px=SIZE, margin=NO_MARGIN) + 0.5
+    low, high = quads.min(axis=1), quads.max(axis=1)
+    assert (grid >= low[:, None, None] - 0.05).all()
+    assert (grid <= high[:, None, None] + 0.05).all()
+
+
+def test_the_grid_of_the_whole_plane_is_every_pixel_itself():
+    grid = make_grid(plate_quad(0, 0, *SIZE)[None], size_px=SIZE, margin=NO_MARGIN)
+    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]]
+    np.testing.assert_allclose(grid[0], np.stack([columns, rows], axis=-1), atol=1e-3)
+
+
+def test_a_crop_of_the_whole_plane_is_the_plane():
+    plane = np.random.default_rng(1).integers(0, 256, (48, 128), np.uint8)
+    crop = cut_crops(plane, plate_quad(0, 0, *SIZE)[None], size_px=SIZE, margin=NO_MARGIN)
+    np.testing.assert_array_equal(crop[0], plane)
+
+
+def test_a_margin_shows_that_share_of_the_plate_beyond_each_edge():
+    plane = np.zeros((200, 300), np.uint8)
+    plane[60:100, 100:200] = 255
+    crop = cut_crops(
+        plane, plate_quad(100, 60, 100, 40)[None], size_px=(140, 80), margin=(0.2, 0.5)
+    )[0]
+    assert crop[40, :19].max() == 0
+    assert crop[40, 21:119].min() == 255
+    assert crop[:19, 70].max() == 0
+    assert crop[21:59, 70].min() == 255
+
+
+def test_a_large_plate_is_averaged_so_that_a_fine_pattern_turns_grey():
+    plane = np.zeros((192, 512), np.uint8)
+    plane[:, ::2] = 255
+    crop = cut_crops(plane, plate_quad(0, 0, 512, 192)[None], size_px=SIZE, margin=NO_MARGIN)
+    assert np.abs(crop.astype(int) - 128).max() <= 32
+
+
+def test_crops_of_mixed_sizes_come_back_in_the_order_of_their_quads():
+    rng = np.random.default_rng(2)
+    plane = rng.integers(0, 256, (720, 1280), np.uint8)
+    quads = np.stack([plate_quad(10, 10, width, width / 3) for width in (60, 500, 90, 1000, 70)])
+    together = cut_crops(plane, quads, size_px=SIZE, margin=(0.05, 0.08))
+    for row, quad in enumerate(quads):
+        alone = cut_crops(plane, quad[None], size_px=SIZE, margin=(0.05, 0.08))[0]
+        np.testing.assert_array_equal(together[row], alone)
+
+
+@given(quad_lists)
+def test_cutting_leaves_plane_and_quads_as_they_were(quads):
+    plane = np.full((100, 200), 7, np.uint8)
+    before = quads.copy()
+    crops = cut_crops(plane, quads, size_px=SIZE, margin=(0.1, 0.1))
+    assert crops.shape == (len(quads), 48, 128)
+    assert (crops == 7).all()
+    np.testing.assert_array_equal(quads, before)
+    assert (plane == 7).all()
+
+
+def test_no_quads_give_no_crops():
+    crops = cut_crops(
+        np.zeros((9, 9), np.uint8), np.zeros((0, 4, 2), np.float32), size_px=SIZE, margin=NO_MARGIN
+    )
+    assert crops.shape == (0, 48, 128)
+
+
+@pytest.mark.parametrize(
+    ("width", "factor"), [(20, 1), (190, 1), (200, 2), (380, 2), (400, 4), (3000, 4)]
+)
+def test_the_sampling_gets_finer_with_the_plate(width, factor):
+    assert choose_fineness(plate_quad(0, 0, width, 20)[None], size_px=SIZE).tolist() == [factor]
+
+
+def test_sides_are_the_mean_width_and_height():
+    assert measure_sides(plate_quad(3, 4, 30, 10)[None]).tolist() == [[30, 10]]
+
+
+@given(convex_quads())
+def test_a_plate_is_convex_and_its_mirror_image_is_not(quad):
+    both = np.stack([quad, quad[::-1]])
+    assert find_convex(both, least_px=1.0).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        pytest.param([[0, 0], [10, 10], [10, 0], [0, 10]], id="crossed"),
+        pytest.param([[0, 0], [10, 0], [2, 2], [0, 10]], id="dented"),
+        pytest.param([[0, 0], [10, 0], [20, 0], [30, 0]], id="flat"),
+        pytest.param([[5, 5]] * 4, id="a point"),
+        pytest.param([[0, 0], [10, 0], [10, np.nan], [0, 10]], id="no number"),
+        pytest.param([[0, 0], [np.inf, 0], [np.inf, 10], [0, 10]], id="no end"),
+    ],
+)
+def test_what_is_no_plate_is_not_convex(spoilt):
+    assert not find_convex(np.array([spoilt], np.float32), least_px=1.0).any()
+
+
+@given(boxes, boxes)
+def test_overlap_is_a_share_and_the_same_both_ways(one, other):
+    share = measure_overlap(one, other)
+    assert (share >= 0).all()
+    assert (share <= 1.001).all()
+    np.testing.assert_allclose(share, measure_overlap(other, one).T, atol=1e-6)
+
+
+def test_a_box_within_another_overlaps_wholly():
+    outer, inner = [[0.0, 0, 100, 50]], [[10.0, 10, 20, 20]]
+    assert measure_overlap(np.array(outer, np.float32), np.array(inner, np.float32)) == [[1.0]]
+
+
+def test_of_two_quads_on_one_plate_the_first_stays():
+    quads = np.stack(
+        [plate_quad(100, 100, 90, 30), plate_quad(300, 100, 90, 30), plate_quad(104, 101, 90, 30)]
+    )
+    assert find_firsts(quads, limit=0.5).tolist() == [True, True, False]
+
+
+@given(quad_lists)
+def test_the_best_quad_always_stays(quads):
+    assert find_firsts(quads, limit=0.5)[0]

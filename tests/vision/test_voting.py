@@ -1,0 +1,103 @@
+"""Many looks, one text."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.vision.decode import MAX_SLOTS, Slots, normalise
+from agent.vision.voting import count_votes, join_slots, pick_slots
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def look(text: str, sureness: float | list[float] = 0.9) -> Slots:
+    """Return one look that shows `text`."""
+    sure = [sureness] * len(text) if isinstance(sureness, float) else sureness
+    log_probs = np.zeros((1, MAX_SLOTS, len(ALPHABET)), np.float32)
+    for place, (character, share) in enumerate(zip(text, sure, strict=True)):
+        row = np.full(len(ALPHABET), (1 - share) / (len(ALPHABET) - 1))
+        row[ALPHABET.index(character)] = share
+        log_probs[0, place] = normalise(np.log(row).astype(np.float32))
+    return Slots(log_probs=log_probs, lengths=np.array([len(text)]))
+
+
+def vote_on(*looks: Slots):
+    return count_votes(join_slots(looks), alphabet=ALPHABET)
+
+
+texts = st.text(ALPHABET, min_size=1, max_size=10)
+
+
+@given(texts, st.floats(0.2, 0.99))
+def test_one_look_is_its_own_outcome(text, sureness):
+    outcome = vote_on(look(text, sureness))
+    assert outcome.characters == text
+    assert outcome.agreed == 1
+    assert outcome.confidences == pytest.approx([sureness] * len(text), abs=0.01)
+
+
+@given(texts, st.integers(2, 9))
+def test_agreeing_looks_are_surer_than_one_but_never_certain(text, count):
+    outcome = vote_on(*[look(text, 0.8)] * count)
+    assert outcome.agreed == count
+    assert all(0.8 < sure <= 1 for sure in outcome.confidences)
+
+
+def test_nine_looks_count_as_three():
+    nine = vote_on(*[look("A", 0.6)] * 9).confidences[0]
+    odds = (0.6 / (0.4 / 35)) ** 3
+    assert nine == pytest.approx(odds / (odds + 35), abs=0.001)
+
+
+def test_evidence_is_added_slot_by_slot():
+    outcome = vote_on(look("8BC", [0.6, 0.9, 0.9]), look("BBC", [0.5, 0.9, 0.9]), look("8BC", 0.9))
+    assert outcome.characters == "8BC"
+    assert outcome.agreed == 2
+
+
+def test_a_surer_minority_outweighs_an_unsure_majority():
+    unsure = [look("O1", [0.3, 0.9])] * 2
+    assert vote_on(*unsure, look("Q1", [0.99, 0.9])).characters == "Q1"
+
+
+def test_looks_of_another_length_take_no_part():
+    outcome = vote_on(look("ABC123"), look("ABC12"), look("ABC123"))
+    assert outcome.characters == "ABC123"
+    assert outcome.agreed == 2
+
+
+def test_the_length_with_most_confidence_wins_not_the_most_frequent():
+    outcome = vote_on(look("ABCD", 0.99), look("ABC", 0.3), look("ABC", 0.3))
+    assert outcome.characters == "ABCD"
+
+
+def test_blank_looks_lose_against_any_character():
+    assert vote_on(look(""), look(""), look("A", 0.3)).characters == "A"
+
+
+def test_only_blank_looks_end_in_no_text():
+    outcome = vote_on(look(""), look(""))
+    assert (outcome.characters, outcome.confidences) == ("", ())
+
+
+def test_the_outcome_hides_its_text():
+    assert "7XYZ" not in repr(vote_on(look("7XYZ")))
+
+
+@given(st.lists(texts, min_size=1, max_size=6), st.randoms())
+def test_the_order_of_the_looks_does_not_matter(found, random):
+    looks = [look(text, 0.5 + 0.4 * place / 6) for place, text in enumerate(found)]
+    expected = vote_on(*looks)
+    random.shuffle(looks)
+    again = vote_on(*looks)
+    assert again.characters == expected.characters
+    assert again.confidences == pytest.approx(expected.confidences, abs=1e-4)
+
+
+def test_picked_looks_are_copies():
+    looks = join_slots((look("A"), look("B")))
+    picked = pick_slots(looks, np.array([1]))
+    picked.log_probs[:] = 0
+    assert count_votes(looks, alphabet=ALPHABET).characters in {"A", "B"}
+    assert (looks.log_probs[1, 0] != 0).any()
