@@ -14,21 +14,23 @@ from agent.base.clock import to_ms
 from agent.base.records import Corners, Frame, Passage, Plane, PlateRead, PlateText
 from agent.base.settings import ReadSettings
 from agent.vision.decode import Slots, collapse_columns
-from agent.vision.geometry import cut_crops, measure_sides
+from agent.vision.geometry import cut_crops, cut_upright, measure_sides
 from agent.vision.image import encode_jpeg
 from agent.vision.session import Network
+from agent.vision.texts import count_changes, is_same_plate
 from agent.vision.voting import Vote, count_votes, join_slots, pick_slots
 
-CERTAIN_CONFIDENCE, CERTAIN_LOOKS = 0.95, 3
-"""A track whose weakest character is that sure, after that many agreeing looks, needs no more."""
+CERTAIN_CONFIDENCE, CERTAIN_LOOKS, CERTAIN_SHARE = 0.95, 3, 0.6
+"""A track whose weakest character is that sure needs no more looks, when that many in a row agreed,
+and more than that share of all."""
 STRANGE_CONFIDENCE, STRANGE_SHARE, STRANGE_LOOKS = 0.8, 0.5, 2
 """A look that is that sure of a text in which that share of the characters differs shows another
 vehicle; that many such looks in a row part a track."""
 MERGE_MS = 1500
 """The same text again within this time is the same vehicle: it was hidden for a moment."""
-JPEG_WIDTH_PX, JPEG_QUALITY = 256, 70
+JPEG_WIDTH_PX, JPEG_QUALITY = 192, 70
 JPEG_MARGIN = (0.06, 0.12)
-"""Shows the frame of the plate; about 4 kB."""
+"""Shows the frame of the plate too; 4 kB at most, mostly 2."""
 BETTER_CROP = 1.3
 """A crop that is better by this factor replaces the one kept; cutting every one costs too much."""
 
@@ -74,6 +76,8 @@ class Ballot:
     vote: Vote
     checks: int
     """Looks that agreed after the track was certain; they are counted, not kept."""
+    streak: int
+    """Looks up to the last one that agreed without a break."""
     strange: int
     """Looks in a row that showed another plate."""
     began_ms: int
@@ -143,13 +147,13 @@ class Ballots:
         for passage in passages:
             ballot = self._open.pop(passage.track_id, None)
             if ballot is not None:
-                self._over = join_passages(self._over, passage, ballot)
+                self._over = join_passages(self._over, passage, ballot, alphabet=self._alphabet)
         kept = set(alive.tolist())
         self._open = {track: ballot for track, ballot in self._open.items() if track in kept}
-        waiting = [pair for pair in self._over if self._may_go_on(*pair, now_ms=now_ms)]
-        done = [pair for pair in self._over if not self._may_go_on(*pair, now_ms=now_ms)]
-        self._over = waiting
-        return tuple(self._decide(passage, ballot) for passage, ballot in done)
+        waits = [self._may_go_on(*pair, now_ms=now_ms) for pair in self._over]
+        pairs = list(zip(self._over, waits, strict=True))
+        self._over = [pair for pair, wait in pairs if wait]
+        return tuple(self._decide(*pair) for pair, wait in pairs if not wait)
 
     def finish(self, passages: tuple[Passage, ...]) -> tuple[PlateRead, ...]:
         """Take in the last passages, return the reads of all, and forget the rest."""
@@ -157,19 +161,20 @@ class Ballots:
         last_ms = max([to_ms(passage.last_seen) for passage in passages], default=0)
         reads = self.close(passages, alive=nothing, now_ms=last_ms)
         done, self._over = self._over, []
-        return reads + tuple(self._decide(passage, ballot) for passage, ballot in done)
+        return reads + tuple(self._decide(*pair) for pair in done)
 
     def _is_certain(self, ballot: Ballot) -> bool:
-        """Tell whether more looks would change nothing; a strange one asks for another."""
+        """Tell whether more looks would change nothing; one that differs asks for others."""
         weakest = min(ballot.vote.confidences, default=0.0)
-        enough = ballot.vote.agreed >= self._certain_looks
-        return enough and weakest >= CERTAIN_CONFIDENCE and not ballot.strange
+        steady = ballot.vote.agreed > len(ballot.looks.lengths) * CERTAIN_SHARE
+        return ballot.streak >= self._certain_looks and weakest >= CERTAIN_CONFIDENCE and steady
 
     def _may_go_on(self, passage: Passage, ballot: Ballot, *, now_ms: int) -> bool:
         """Tell whether the vehicle may turn up again, or has under another track."""
         last_ms = to_ms(passage.last_seen)
         return now_ms - last_ms <= MERGE_MS or any(
-            other.vote.characters == ballot.vote.characters and other.began_ms <= last_ms + MERGE_MS
+            other.began_ms <= last_ms + MERGE_MS
+            and is_same_plate(other.vote.characters, ballot.vote.characters)
             for other in self._open.values()
         )
 
@@ -179,19 +184,26 @@ class Ballots:
         """Return the ballot with one more look."""
         alone = count_votes(look, alphabet=self._alphabet)
         if ballot is None:
-            best = self._cut(alone, corners, frame, None)
-            began_ms = to_ms(frame.captured_at)
-            return Ballot(looks=look, vote=alone, checks=0, strange=0, began_ms=began_ms, best=best)
-        if self._is_certain(ballot) or ballot.strange:
-            if alone.characters == ballot.vote.characters:
-                return replace(ballot, checks=ballot.checks + 1, strange=0)
-            if is_strange(alone, ballot.vote):
-                return replace(ballot, strange=ballot.strange + 1)
+            return Ballot(
+                looks=look,
+                vote=alone,
+                checks=0,
+                streak=1,
+                strange=0,
+                began_ms=to_ms(frame.captured_at),
+                best=self._cut(alone, corners, frame, None),
+            )
+        if self._is_certain(ballot) and alone.characters == ballot.vote.characters:
+            return replace(ballot, checks=ballot.checks + 1)
+        if ballot.vote.agreed >= self._certain_looks and is_strange(alone, ballot.vote):
+            return replace(ballot, strange=ballot.strange + 1, streak=0)
         looks = join_slots((ballot.looks, look))
+        vote = count_votes(looks, alphabet=self._alphabet)
         return replace(
             ballot,
             looks=looks,
-            vote=count_votes(looks, alphabet=self._alphabet),
+            vote=vote,
+            streak=count_streak(ballot, alone, vote),
             strange=0,
             best=self._cut(alone, corners, frame, ballot.best),
         )
@@ -204,7 +216,9 @@ class Ballots:
         quality = width * height * sum(vote.confidences) / max(len(vote.confidences), 1)
         if best is not None and quality < best.quality * BETTER_CROP:
             return best
-        plane = cut_picture(frame.y, corners) if self._keep_crops else np.zeros((0, 0), np.uint8)
+        plane = np.zeros((0, 0), np.uint8)
+        if self._keep_crops:
+            plane = cut_upright(frame.y, corners, width_px=JPEG_WIDTH_PX, margin=JPEG_MARGIN)
         return BestCrop(quality=quality, corners=tuple(corners.ravel().tolist()), plane=plane)
 
     def _decide(self, passage: Passage, ballot: Ballot) -> PlateRead:
@@ -235,27 +249,36 @@ def must_abstain(vote: Vote, *, agreed: int, settings: ReadSettings) -> bool:
     )
 
 
+def count_streak(ballot: Ballot, look: Vote, outcome: Vote) -> int:
+    """Return how many looks up to this one agreed in a row with the new outcome."""
+    if look.characters != outcome.characters:
+        return 0
+    return ballot.streak + 1 if outcome.characters == ballot.vote.characters else 1
+
+
 def is_strange(look: Vote, outcome: Vote) -> bool:
     """Tell whether one look shows another plate than the outcome so far, surely."""
     longest = max(len(look.characters), len(outcome.characters), 1)
-    pairs = zip(look.characters, outcome.characters, strict=False)
-    same = sum(mine == theirs for mine, theirs in pairs)
+    changes = count_changes(look.characters, outcome.characters)
     sure = min(look.confidences, default=0.0) >= STRANGE_CONFIDENCE
-    return sure and 1 - same / longest >= STRANGE_SHARE
+    return sure and changes / longest >= STRANGE_SHARE
 
 
 def join_passages(
-    over: list[tuple[Passage, Ballot]], passage: Passage, ballot: Ballot
+    over: list[tuple[Passage, Ballot]], passage: Passage, ballot: Ballot, *, alphabet: str
 ) -> list[tuple[Passage, Ballot]]:
     """Return `over` with one more passage, joined to an earlier one of the same vehicle.
 
-    It is the same vehicle, when the text is the same and it was out of sight for a moment only,
-    or was followed twice at the same time.
+    It is the same vehicle, when the text is the same or part of the other, and it was out of sight
+    for a moment only, or was followed twice at the same time.
     """
     for row, (earlier, known) in enumerate(over):
-        same = known.vote.characters == ballot.vote.characters
+        same = is_same_plate(known.vote.characters, ballot.vote.characters)
         if same and to_ms(passage.first_seen) - to_ms(earlier.last_seen) <= MERGE_MS:
-            joined = (merge_passages(earlier, passage), merge_ballots(known, ballot))
+            joined = (
+                merge_passages(earlier, passage),
+                merge_ballots(known, ballot, alphabet=alphabet),
+            )
             return [*over[:row], joined, *over[row + 1 :]]
     return [*over, (passage, ballot)]
 
@@ -275,23 +298,17 @@ def merge_passages(one: Passage, other: Passage) -> Passage:
     )
 
 
-def merge_ballots(one: Ballot, other: Ballot) -> Ballot:
-    """Return the ballot with the looks of both, whose texts are the same."""
-    stronger = max(one, other, key=lambda ballot: min(ballot.vote.confidences, default=0.0))
-    return replace(
-        stronger,
-        looks=join_slots((one.looks, other.looks)),
-        vote=replace(stronger.vote, agreed=one.vote.agreed + other.vote.agreed),
-        checks=one.checks + other.checks,
+def merge_ballots(one: Ballot, other: Ballot, *, alphabet: str) -> Ballot:
+    """Return the ballot with the looks of both; checks count where they were of the outcome."""
+    looks = join_slots((one.looks, other.looks))
+    vote = count_votes(looks, alphabet=alphabet)
+    checks = sum(part.checks for part in (one, other) if part.vote.characters == vote.characters)
+    return Ballot(
+        looks=looks,
+        vote=vote,
+        checks=checks,
+        streak=0,
+        strange=0,
         began_ms=min(one.began_ms, other.began_ms),
         best=max(one.best, other.best, key=lambda best: best.quality),
     )
-
-
-def cut_picture(y: Plane, corners: NDArray[np.float32]) -> Plane:
-    """Return the plate alone, straightened, in its own proportions, at most 256 px wide."""
-    width, height = measure_sides(corners[None])[0].tolist()
-    columns = int(np.clip(round(width), 16, JPEG_WIDTH_PX))
-    rows = int(np.clip(round(columns * height / max(width, 1.0)), 8, JPEG_WIDTH_PX))
-    crop: Plane = cut_crops(y, corners[None], size_px=(columns, rows), margin=JPEG_MARGIN)[0]
-    return crop

@@ -14,6 +14,7 @@ from agent.base.clock import from_ms, to_ms
 from agent.base.records import Corners, Detections, Direction, Frame, Passage
 from agent.base.settings import TrackSettings
 from agent.vision.geometry import measure_sides
+from agent.vision.matching import match_nearest
 
 Rows = NDArray[np.int64]
 """(N,) indices or numbers, one a track or detection."""
@@ -96,9 +97,12 @@ class Tracker:
             swapped: Tracks that turned out to show another plate now: they end, and what they
                 follow goes on under a new number.
         """
-        parted = self._tracks[np.isin(self._tracks["id"], list(swapped))]
-        tracks = renew_tracks(self._tracks, parted["id"], next_id=self._next_id)
-        self._next_id += len(parted)
+        rows = np.flatnonzero(find_members(self._tracks, swapped))
+        parted = self._tracks[rows]
+        tracks = self._tracks
+        if len(rows):
+            tracks = renew_tracks(tracks, rows, next_id=self._next_id)
+        self._next_id += len(rows)
         step = step_tracks(
             tracks,
             detections,
@@ -138,7 +142,7 @@ def step_tracks(
         next_id: Number of the first new track.
         settings: Patience and limits.
     """
-    owner = match_detections(tracks, detections.corners, frame.index)
+    owner = match_nearest(measure_costs(tracks, detections.corners, frame.index))
     new = np.flatnonzero(owner < 0)
     owner[new] = len(tracks) + np.arange(len(new))
     born = begin_tracks(detections.corners[new], frame, next_id=next_id)
@@ -157,32 +161,14 @@ def step_tracks(
     )
 
 
-def match_detections(tracks: Tracks, corners: Corners, index: int) -> Rows:
-    """Return (M,) the row of the track each detection belongs to, -1 for a new plate.
-
-    Nearest pairs first, each row and each detection once: pairs that are each other's nearest are
-    taken until none is left.
-    """
-    owner = np.full(len(corners), -1, np.int64)
-    costs = measure_costs(tracks, corners, index)
-    while costs.size and np.isfinite(costs).any():
-        nearest = costs.argmin(axis=0)
-        mutual = costs.argmin(axis=1)[nearest] == np.arange(len(corners))
-        found = np.flatnonzero(mutual & np.isfinite(costs.min(axis=0)))
-        owner[found] = nearest[found]
-        costs[nearest[found]] = np.inf
-        costs[:, found] = np.inf
-    return owner
-
-
 def measure_costs(tracks: Tracks, corners: Corners, index: int) -> NDArray[np.float32]:
     """Return (N, M) distances from the predicted places in plate widths; inf = out of reach."""
     gap = (index - tracks["last_frame"]).astype(np.float32)
     place = find_centres(tracks["corners"]) + tracks["velocity"] * gap[:, None]
     width = measure_sides(tracks["corners"])[:, :1]
     other = measure_sides(corners)[None, :, 0]
-    way = np.linalg.norm(place[:, None] - find_centres(corners)[None], axis=2)
-    costs = way / np.maximum(width, other)
+    way = place[:, None] - find_centres(corners)[None]
+    costs = np.hypot(way[..., 0], way[..., 1]) / np.maximum(width, other)
     reach = np.where(tracks["seen"] > 1, REACH_KNOWN, REACH_NEW) + REACH_PER_FRAME * (gap - 1)
     ratio = np.maximum(width, other) / np.maximum(np.minimum(width, other), 1e-3)
     far = (costs > reach[:, None]) | (ratio > SIZE_RATIO)
@@ -215,10 +201,9 @@ def begin_tracks(corners: Corners, frame: Frame, *, next_id: int) -> Tracks:
     return born
 
 
-def renew_tracks(tracks: Tracks, ids: Rows, *, next_id: int) -> Tracks:
-    """Return a copy of `tracks` in which those with `ids` begin anew where they are."""
+def renew_tracks(tracks: Tracks, rows: Rows, *, next_id: int) -> Tracks:
+    """Return a copy of `tracks` in which those at `rows` begin anew where they are."""
     renewed = tracks.copy()
-    rows = np.flatnonzero(np.isin(tracks["id"], ids))
     renewed["id"][rows] = next_id + np.arange(len(rows))
     for name in ("corners", "frame", "ms"):
         here = name if name == "corners" else f"last_{name}"
@@ -255,7 +240,7 @@ def find_worthy(
     wide = measure_sides(now["corners"])[:, 0] >= SMALLEST_WIDTH_PX
     since = frame.index - now["read_frame"]
     due = (now["reads"] == 0) | (since > now["reads"] // DENSE_READS)
-    sure = np.isin(now["id"], list(certain))
+    sure = find_members(now, certain)
     open_ = ~sure & (now["reads"] < settings.max_reads) & due
     last = np.concatenate([before["last_frame"], np.full(len(owner), frame.index)])
     doubtful = (frame.index - last[owner] > 1) | (since >= CHECK_FRAMES)
@@ -297,4 +282,9 @@ def judge_direction(first: NDArray[np.float32], last: NDArray[np.float32]) -> Di
 
 def find_centres(corners: Corners) -> NDArray[np.float32]:
     """Return (N, 2) the middles of quads."""
-    return np.asarray(corners.mean(axis=1), np.float32)
+    return np.asarray(corners.sum(axis=1) * np.float32(0.25), np.float32)
+
+
+def find_members(tracks: Tracks, ids: frozenset[int]) -> NDArray[np.bool_]:
+    """Return (N,) True for the tracks whose number is in `ids`."""
+    return np.fromiter((track in ids for track in tracks["id"].tolist()), np.bool_, len(tracks))

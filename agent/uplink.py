@@ -207,7 +207,11 @@ def _make_context(endpoint: Endpoint, certificate: Path, key: Path) -> ssl.SSLCo
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.hostname_checks_common_name = False
     context.sslsocket_class = _TimedSocket
-    context.load_verify_locations(cadata=endpoint.ca_pem)
+    try:
+        context.load_verify_locations(cadata=endpoint.ca_pem)
+    except ssl.SSLError as error:
+        message = f"the policy's CA: {_describe(error)}; expected certificates, PEM"
+        raise CredentialError(message) from error
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ssl.SSLError) as error:
@@ -307,6 +311,8 @@ def _network_error(error: Exception, place: str) -> UplinkError | CredentialErro
     if isinstance(error, ssl.SSLError) and _CERTIFICATE_ALERT.search(error.reason or ""):
         return CredentialError(f"{message}; it does not accept this unit's certificate")
     if isinstance(error, (*closed, ssl.SSLEOFError)):
+        message = f"{place}: closed the connection without an answer; if it goes on, see "
+        message += "whether this unit's certificate is the one that the city issued"
         return _ClosedMeanwhileError(message)
     return UplinkError(message)
 

@@ -1,6 +1,11 @@
 """Makers of reads, headers and frames for the tests of sealing and spool."""
 
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from hypothesis import strategies as st
 
@@ -12,6 +17,23 @@ from agent.trust.header import NO_FRAME, TIME_LIMIT_MS, FrameHeader
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BOOT = bytes(range(16))
+NOBODY = 65_534
+
+
+@contextmanager
+def folder_with_binding_permissions():
+    """A new folder whose permissions bind us: root gives up its rights as long."""
+    folder = Path(tempfile.mkdtemp())
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.chown(folder, NOBODY, os.getegid())
+        os.seteuid(NOBODY)
+    try:
+        yield folder
+    finally:
+        if was_root:
+            os.seteuid(0)
+        shutil.rmtree(folder)
 
 
 def plate_read(number=0, **changes):

@@ -1,5 +1,6 @@
 """Files that only grow, and reading them around bad sectors. All calls of the disk are here."""
 
+import fcntl
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -64,9 +65,8 @@ class AppendFile:
             os.ftruncate(self._descriptor, self.size_bytes)
 
     def close(self) -> None:
-        """Give the descriptor back; an error here changes nothing that was acknowledged."""
-        with suppress(OSError):
-            os.close(self._descriptor)
+        """Give the descriptor back."""
+        close_quietly(self._descriptor)
 
 
 def make_directory(path: Path, *, mode: int) -> None:
@@ -84,6 +84,42 @@ def make_directory(path: Path, *, mode: int) -> None:
         if not path.is_dir():
             raise
     sync_directory(path.parent)
+
+
+def lock_file(path: Path) -> int:
+    """Make and lock `path`; return the descriptor that holds the lock against other processes.
+
+    The lock ends with the process, however that ends.
+
+    Raises:
+        BlockingIOError: Another process has the lock.
+        OSError: The file cannot be opened.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:  # the holder before us removed it just now: make a new one
+            pass
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def unlock_file(path: Path, descriptor: int) -> None:
+    """Remove a file that `lock_file` made, and end the lock."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+    close_quietly(descriptor)
+
+
+def close_quietly(descriptor: int) -> None:
+    """Give a descriptor back; an error here changes nothing that was acknowledged."""
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 def rename_durably(old: Path, new: Path) -> None:

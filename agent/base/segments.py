@@ -76,6 +76,9 @@ def _segment(lane: Lane, path: Path) -> Segment | None:
 def disk_errors(place: Path) -> Iterator[None]:
     """Turn the disk's errors into ours.
 
+    Args:
+        place: Named in the message where the error does not know better.
+
     Raises:
         SpoolFullError: No space or no quota of the file system.
         DeviceError: All others.
@@ -83,8 +86,9 @@ def disk_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        found = f"{error.filename or place}: the disk"
         if error.errno in _FULL:
-            message = f"{place}: the disk is full ({error.strerror}); make room"
+            message = f"{found} is full ({error.strerror}); make room"
             raise SpoolFullError(message) from error
-        message = f"{place}: the disk failed ({error.strerror}); check the card and its mount"
+        message = f"{found} failed ({error.strerror}); check the card and its mount"
         raise DeviceError(message) from error

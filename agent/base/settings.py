@@ -65,7 +65,7 @@ class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Sealed frames on disk."""
 
     commit_interval_s: Annotated[float, Meta(ge=0.25, le=5)] = 1.0
-    segment_limit_bytes: Annotated[int, Meta(ge=65_536, le=67_108_864)] = 4_194_304
+    segment_limit_bytes: Annotated[int, Meta(ge=65_536, le=8_388_608)] = 4_194_304
     segment_limit_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
 
 

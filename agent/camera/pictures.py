@@ -72,7 +72,7 @@ class PictureFolder:
                 elapsed_s = (self._clock.monotonic_ns() - started_ns) / 1e9
                 self._clock.wait_s(max(at_s - elapsed_s, 0.0))
             yield make_frame(
-                plane,
+                check_size(plane, place=str(path)),
                 index=index - self._broken,
                 captured_at=started_at + timedelta(seconds=at_s),
                 sensor_ns=started_ns + round(at_s * 1e9),
@@ -112,7 +112,6 @@ def read_picture(path: Path) -> Plane:
 
     Raises:
         UnreadableError: The file is missing, too large, no picture or a broken one.
-        InputError: Its size is impossible.
     """
     try:
         with path.open("rb") as file:

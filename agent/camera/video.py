@@ -95,14 +95,20 @@ class VideoFile:
     def _pictures(self) -> Iterator[VideoFrame]:
         """Give the decoder's pictures; leave out and count the broken ones."""
         stamps: list[int] = []
+        missing = 0
         try:
             for packet in self._container.demux(self._stream):
                 if packet.pts is not None:
                     stamps = [min([*stamps, packet.pts]), max([*stamps, packet.pts])]
-                yield from self._decode(packet)
+                missing += packet.size > 0
+                for picture in self._decode(packet):
+                    missing -= 1
+                    yield picture
         except av.FFmpegError as error:
             found = f"reading stopped ({error.strerror})"
             raise self._explain(found=found, expected="a whole video") from error
+        # Decoders also drop frames in silence, those after a damaged one that they depend on.
+        self._broken = max(self._broken, missing)
         self._check_end(stamps)
 
     def _decode(self, packet: "Packet[VideoStream]") -> Iterator[VideoFrame]:

@@ -79,6 +79,7 @@ def make_report(
         "plate_reads_per_minute": sums.crops / minutes,
         "vehicles": len(sums.reads),
         "vehicles_per_minute": len(sums.reads) / minutes,
+        "unreadable": sum(read.abstained for read in sums.reads),
         "cpu_ms_per_frame": {stage: cpu_ms.get(stage, 0.0) for stage in STAGES},
         "network_cpu_ms_per_frame": network_ms,
         "other_cpu_ms_per_frame": other_ms,
@@ -144,7 +145,8 @@ def draw_speed(report: dict[str, Any]) -> str:
         "frames a second": f"{report['frames_per_s']:.1f}",
         "plates found": f"{report['plates_found']} (each in every frame)",
         "plate reads": f"{report['plate_reads']} ({report['plate_reads_per_minute']:.0f} a minute)",
-        "vehicles": f"{report['vehicles']} ({report['vehicles_per_minute']:.1f} a minute)",
+        "vehicles": f"{report['vehicles']} ({report['vehicles_per_minute']:.1f} a minute), "
+        f"{report['unreadable']} of them unreadable",
         "frames shed": "not built yet",
         "latency": f"p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms, frame to read",
         "memory": f"{report['peak_rss_mib']:.0f} MiB at most",

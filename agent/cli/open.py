@@ -5,6 +5,7 @@ import json
 import mmap
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -99,28 +100,35 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(_as_json(header, item)))
         elif isinstance(item, StoredRead):
             _print_row(header, item, first=tally.reads == 1)
-    print(_summary(tally, len(files)), file=sys.stderr if args.json else sys.stdout)
+    if tally.frames:
+        print(_summary(tally, len(files)), file=sys.stderr if args.json else sys.stdout)
     _complain(tally, opener.key_id)
     return 0
 
 
 def _files(path: Path) -> tuple[Path, ...]:
     """Return the files to read: `path` itself, or those in a folder that hold frames."""
-    if path.is_dir():
-        inside = sorted(file for file in path.rglob("*") if file.is_file())
-        return tuple(file for file in inside if file.suffix in _SUFFIXES or _begins_frame(file))
-    if not path.is_file():
-        message = f"{path}: not found; expected a segment, an export or a folder of them"
-        raise InputError(message)
+    with _reading(path):
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.is_file())
+            return tuple(file for file in inside if file.suffix in _SUFFIXES or _is_joined(file))
+        path.stat()
     return (path,)
 
 
-def _begins_frame(path: Path) -> bool:
+def _is_joined(path: Path) -> bool:
+    """Tell whether a file of any name begins with a frame, as an export does."""
+    with _reading(path), path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
+        yield
+    except OSError as error:
+        message = f"{path}: cannot be read ({error.strerror}); expected sealed frames"
+        raise InputError(message) from error
 
 
 def _opened(
@@ -154,15 +162,11 @@ def _frames(files: Sequence[Path], tally: Tally) -> Iterator[tuple[SealedFrame, 
 
 def _scan(path: Path) -> Iterator[Found | Damage]:
     """Yield what a file holds; it is mapped, not read: exports are large."""
-    try:
-        with path.open("rb") as file:
-            if path.stat().st_size == 0:
-                return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                yield from scan_frames(content)
-    except OSError as error:
-        message = f"{path}: cannot be read ({error.strerror}); expected a file of frames"
-        raise InputError(message) from error
+    with _reading(path), path.open("rb") as file:
+        if path.stat().st_size == 0:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield from scan_frames(content)
 
 
 def _open_counted(
@@ -253,28 +257,30 @@ def _picture_name(header: FrameHeader, crop: StoredCrop) -> str:
 
 
 def _summary(tally: Tally, files: int) -> str:
-    told = (
-        f"{tally.reads} reads and {tally.crops} crops opened",
-        f"{tally.frames} frames in {files} files",
-        f"{tally.repeated} repeated",
-        f"{tally.unfinished} unfinished",
-        f"{tally.damaged} damaged",
-        f"{tally.refused} altered",
-        f"{tally.foreign} sealed to another key",
-    )
-    return " · ".join(told)
+    told = {
+        "reads": tally.reads,
+        "crops": tally.crops,
+        "frames": tally.frames,
+        "files": files,
+        "stored twice": tally.repeated,
+        "unfinished": tally.unfinished,
+        "damaged": tally.damaged,
+        "altered": tally.refused,
+        "sealed to another key": tally.foreign,
+    }
+    return "opened: " + " · ".join(f"{name} {count}" for name, count in told.items() if count)
 
 
 def _complain(tally: Tally, key_id: bytes) -> None:
     if tally.damaged or tally.refused:
         message = (
-            f"{tally.damaged} damaged places and {tally.refused} altered frames; all others are "
-            "above; fetch these frames again from the endpoint"
+            f"damaged places: {tally.damaged}, altered frames: {tally.refused}; all that opens is "
+            "shown; fetch the others from another copy"
         )
         raise IntegrityError(message)
     if tally.foreign:
         message = (
-            f"{tally.foreign} frames are not sealed to this key ({key_id.hex()}); "
+            f"frames sealed to another key than this one ({key_id.hex()}): {tally.foreign}; "
             "use the city's key of that time"
         )
         raise CredentialError(message)

@@ -93,6 +93,22 @@ def peek_checkpoint(note: str) -> Checkpoint:
     return _parse_note(note)[0]
 
 
+def require_head(head: Checkpoint, *, size: int, root: bytes) -> Checkpoint:
+    """Return the checkpoint when a log of this size and root is the one that was signed.
+
+    Raises:
+        IntegrityError: It is not.
+    """
+    if (size, root) != (head.size, head.root):
+        found = f"{size} whole entries" if size < head.size else "other entries"
+        message = (
+            f"{head.origin}: found {found} on disk; expected the {head.size} that are signed. "
+            "Keep the files and run `homeplate audit verify`"
+        )
+        raise IntegrityError(message)
+    return head
+
+
 def split_notes(text: str) -> tuple[tuple[str, ...], str]:
     """Return the notes of a file of checkpoints, and what is left after the last whole one.
 

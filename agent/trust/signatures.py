@@ -56,6 +56,25 @@ def load_public_key(spki: bytes, *, place: str) -> PublicKey:
     return PublicKey(spki, key)
 
 
+def load_public_file(content: bytes, *, place: str) -> PublicKey:
+    """Return the public key in a file, DER or PEM.
+
+    Raises:
+        CredentialError: Something else is in it.
+    """
+    if not content.startswith(b"-----BEGIN PUBLIC KEY-----"):
+        return load_public_key(content, place=place)
+    try:
+        key = serialization.load_pem_public_key(content)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        message = f"{place}: found PEM that cannot be read as a public key; {_EXPECTED}"
+        raise CredentialError(message) from error
+    spki = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return load_public_key(spki, place=place)
+
+
 def encode_public_key(key: ec.EllipticCurvePublicKey) -> bytes:
     """Return the key's DER SubjectPublicKeyInfo with an uncompressed point."""
     return key.public_bytes(

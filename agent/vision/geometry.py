@@ -14,10 +14,13 @@ Quads = NDArray[np.float32]
 Grid = NDArray[np.float32]
 """(N, h, w, 2) x, y in the plane for every pixel of N crops."""
 
-FINEST = 1.5
-"""Source pixels per crop pixel up to which bilinear sampling alone is free of visible aliasing."""
+FINEST = 2.0
+"""Source pixels per crop pixel up to which bilinear sampling still touches every one of them."""
+NEXT = np.array([1, 2, 3, 0])
+"""The corner after each corner."""
 NO_SECOND_MAP = np.empty(0, np.float32)
 """The grid holds x and y side by side; OpenCV takes an empty second map for that."""
+SMALLEST_CUT_PX = 8
 SMALLEST_DEPTH = np.float32(0.05)
 """Keeps a point beyond the horizon of a very oblique plate finite."""
 
@@ -97,6 +100,17 @@ def cut_crops(
     return crops
 
 
+def cut_upright(
+    plane: Plane, quad: NDArray[np.float32], *, width_px: int, margin: tuple[float, float]
+) -> Plane:
+    """Return one plate, straightened, in its own proportions, as it is or `width_px` wide."""
+    width, height = measure_sides(quad[None])[0].tolist()
+    columns = int(np.clip(round(width), SMALLEST_CUT_PX, width_px))
+    rows = int(np.clip(round(columns * height / max(width, 1.0)), SMALLEST_CUT_PX, width_px))
+    crop: Plane = cut_crops(plane, quad[None], size_px=(columns, rows), margin=margin)[0]
+    return crop
+
+
 def choose_fineness(quads: Quads, *, size_px: tuple[int, int]) -> NDArray[np.int64]:
     """Return (N,) samples per crop pixel along each axis: 1, 2 or 4."""
     sides = measure_sides(quads)
@@ -107,7 +121,7 @@ def choose_fineness(quads: Quads, *, size_px: tuple[int, int]) -> NDArray[np.int
 
 def measure_sides(quads: Quads) -> NDArray[np.float32]:
     """Return (N, 2): the mean length of the two long sides and of the two short sides."""
-    edges = np.roll(quads, -1, axis=1) - quads
+    edges = quads[:, NEXT] - quads
     lengths = np.hypot(edges[..., 0], edges[..., 1])
     return np.asarray((lengths[:, :2] + lengths[:, 2:]) / 2, np.float32)
 
@@ -119,9 +133,9 @@ def find_convex(quads: Quads, *, least_px: float) -> NDArray[np.bool_]:
         quads: Any numbers, also not finite ones.
         least_px: Square pixels; above 0.
     """
-    edges = np.roll(quads, -1, axis=1) - quads
-    with np.errstate(invalid="ignore"):
-        turns = cross(edges, np.roll(edges, -1, axis=1)) / 2
+    with np.errstate(invalid="ignore", over="ignore"):
+        edges = quads[:, NEXT] - quads
+        turns = cross(edges, edges[:, NEXT]) / 2
     finite = np.isfinite(quads).all(axis=(1, 2))
     return np.asarray((turns >= least_px).all(axis=1) & finite)
 

@@ -39,7 +39,8 @@ def pad_plane(plane: Plane, *, multiple_px: int) -> Plane:
 
 def encode_jpeg(plane: Plane, *, quality: int) -> bytes:
     """Return `plane` as a JPEG file; `quality` 1 to 100."""
-    written, content = cv2.imencode(".jpg", plane, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    settings = (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1)
+    written, content = cv2.imencode(".jpg", plane, settings)
     return content.tobytes() if written else b""
 
 

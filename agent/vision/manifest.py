@@ -1,7 +1,8 @@
 """The manifest of the two networks: what their files are, and how they want to be fed.
 
-`models/manifest.toml` is made by the export of the training code. Extra facts (data, licence,
-measured accuracy) stand beside these keys and are for people.
+`models/manifest.toml` is made by the export of the training code. An unknown key is refused, so
+that nothing this version does not know is left out in silence; only the tables of measured
+accuracy, which are for people, hold what they like.
 """
 
 from typing import Annotated
@@ -17,7 +18,7 @@ SidePx = Annotated[int, Meta(ge=8, le=8192)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
-class DetectorSpec(msgspec.Struct, frozen=True, kw_only=True):
+class DetectorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The detector: `image` uint8 (1, 1, h, w) → `scores` (K,), `corners` (K, 4, 2)."""
 
     file: FileName
@@ -31,9 +32,17 @@ class DetectorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """With the width: the picture that `gmac` counts for; any other size will do as well."""
     gmac: Annotated[float, Meta(ge=0)] = 0.0
     """Thousand million multiplications a picture of that size."""
+    top_k: Annotated[int, Meta(ge=1)] = 32
+    """Plates that it gives for every picture, most of them with scores near 0."""
+    version: str = ""
+    parameters: int = 0
+    data: str = ""
+    """What it was trained on."""
+    licence: str = ""
+    accuracy: dict[str, object] = {}
 
 
-class ReaderSpec(msgspec.Struct, frozen=True, kw_only=True):
+class ReaderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The reader: `crops` uint8 (N, 1, h, w) → `log_probs` (N, columns, classes)."""
 
     file: FileName
@@ -49,6 +58,13 @@ class ReaderSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the plate's height that a crop shows above and below."""
     gmac: Annotated[float, Meta(ge=0)] = 0.0
     """Thousand million multiplications a crop."""
+    columns: Annotated[int, Meta(ge=1)] = 32
+    version: str = ""
+    parameters: int = 0
+    data: str = ""
+    """What it was trained on."""
+    licence: str = ""
+    accuracy: dict[str, object] = {}
 
     def __post_init__(self) -> None:
         """Refuse an alphabet that does not end in the blank."""
@@ -62,7 +78,7 @@ class ReaderSpec(msgspec.Struct, frozen=True, kw_only=True):
         return self.input_width_px, self.input_height_px
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The two networks of one release."""
 
     detector: DetectorSpec

@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from agent.trust.frames import Found, SealedFrame, scan_frames
 from agent.trust.header import encode_header
 from agent.trust.keys import Opener, load_opener
-from deploy.demo.city import City, found_city, publish_policy, settle_endpoint, settle_unit
+from deploy.demo.city import UNIT, City, found_city, publish_policy, settle_endpoint, settle_unit
 from deploy.demo.report import Outcome, draw_report
 from deploy.demo.score import score_reads
 
@@ -201,7 +201,16 @@ def traced(name: str, logs: Path, options: Options) -> list[str]:
     if shutil.which("strace") is None:
         message = "strace not found; on Debian: apt install strace"
         raise DemoError(message)
-    trace = ["strace", "-f", "-qq", "-e", "trace=network", "-o", str(logs / f"{name}.strace")]
+    trace = [
+        "strace",
+        "-f",
+        "-qq",
+        "--seccomp-bpf",
+        "-e",
+        "trace=network",
+        "-o",
+        str(logs / f"{name}.strace"),
+    ]
     return [*trace, sys.executable, *agent]
 
 
@@ -284,7 +293,9 @@ def audit(city: City) -> dict[str, object]:
     """Return the auditor's verdict on the unit."""
     run = subprocess.run(  # our own program
         [sys.executable, "-m", "agent", "audit", "verify", city.unit / "state", "--json",
-         "--policy", city.unit / "policy.json"],
+         "--policy", city.unit / "policy.json",
+         "--watch-key", city.root / f"city/{UNIT}.watch.der",
+         "--send-key", city.root / f"city/{UNIT}.send.der"],
         cwd=ROOT,
         capture_output=True,
         check=False,

@@ -72,7 +72,7 @@ def found_city(root: Path) -> City:
 
 
 def publish_policy(city: City, *, port: int, mode: str = "all") -> None:
-    """Write the city's policy for unit and endpoint: one address, one sealing key, retention."""
+    """Write the city's policy to the unit: one endpoint, one sealing key, retention, quota."""
     now = datetime.now(UTC)
     server_spki = _certificate_spki(city.endpoint / "server.pem")
     policy = {
@@ -99,9 +99,7 @@ def publish_policy(city: City, *, port: int, mode: str = "all") -> None:
         "retention": {"hits": "30d", "reads": "24h", "crops": "24h"},
         "quota": {"hits_bytes": 1 << 28, "reads_bytes": 1 << 28, "crops_bytes": 1 << 28},
     }
-    content = json.dumps(policy, indent=2).encode()
-    for folder in (city.unit, city.endpoint):
-        _write(folder / "policy.json", content)
+    _write(city.unit / "policy.json", json.dumps(policy, indent=2).encode())
 
 
 def settle_endpoint(city: City, *, port: int) -> None:
@@ -109,7 +107,7 @@ def settle_endpoint(city: City, *, port: int) -> None:
     lines = [
         f"port = {port}",
         'storage = "storage"',
-        'policy = "policy.json"',
+        'sealing_key = "sealing.der"',
         'receipt_key = "receipt.key"',
         "[tls]",
         'certificate = "server.pem"',
@@ -239,8 +237,12 @@ def _spki(key: object) -> bytes:
 
 
 def _public_key_base64(private_path: Path) -> str:
+    return base64.b64encode(_public_spki(private_path)).decode()
+
+
+def _public_spki(private_path: Path) -> bytes:
     key = serialization.load_pem_private_key(private_path.read_bytes(), password=None)
-    return base64.b64encode(_spki(key.public_key())).decode()
+    return _spki(key.public_key())
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -249,8 +251,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _enrol(root: Path) -> None:
-    """Give the endpoint the public key of the unit's watcher log."""
-    key = serialization.load_pem_private_key(
-        (root / "unit/credentials/watch.key").read_bytes(), password=None
-    )
-    _write(root / "endpoint" / f"{UNIT}.watch.der", _spki(key.public_key()))
+    """Take down the unit's log keys; give the endpoint one, and the sealing key to keep out."""
+    _write(root / "endpoint/sealing.der", _public_spki(root / "city/opening.key"))
+    for name in ("watch", "send"):
+        spki = _public_spki(root / "unit/credentials" / f"{name}.key")
+        _write(root / "city" / f"{UNIT}.{name}.der", spki)
+    watch_key = (root / "city" / f"{UNIT}.watch.der").read_bytes()
+    _write(root / "endpoint" / f"{UNIT}.watch.der", watch_key)

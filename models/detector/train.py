@@ -32,7 +32,7 @@ from models.detector.samples import Batch, Scenes, load_scenes, make_batches
 PEAK_RATE = 3e-3
 WARM_STEPS = 300
 DECAY = 0.05
-AVERAGE = 0.9995
+AVERAGE = 0.998
 SAVE_EVERY_S = 120
 
 

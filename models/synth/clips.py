@@ -22,9 +22,9 @@ from models.synth.vehicles import Pose, Vehicle, draw_vehicle, make_vehicle
 
 CAMERA = Camera(
     x_m=0.3, height_m=6.0, yaw_rad=-0.016, pitch_rad=0.312, roll_rad=0.008,
-    focal_px=3000.0, width_px=1280, height_px=720,
+    focal_px=3200.0, width_px=1280, height_px=720,
 )
-"""A long lens on a pole: the road from 13 to 30 m in front of it fills the picture."""
+"""A long lens on a pole: the road from 14 to 30 m in front of it fills the picture."""
 
 LANES_M = (-2.75, 0.0, 2.75)
 LANE_WIDTH_M = 2.75
@@ -34,11 +34,18 @@ FACE_FROM_M, FACE_TO_M = 12.0, 34.0
 EXPOSURE_S = 1 / 450
 NOISE_LEVELS = 1.6
 TRUTH_EVERY_FRAMES = 5
-LAYOUTS = {"ca": 0.66, "ca_truck": 0.06, "us": 0.2, "europe": 0.08}
+LAYOUTS = {"ca": 0.7, "ca_truck": 0.06, "us": 0.16, "europe": 0.08}
 """Names in `layouts.LAYOUTS` with their shares on this road."""
 UNUSED = frozenset("IOQ")
 """California leaves these letters out of its serials, because nobody tells O from 0 on them."""
 LONG_ASPECT = 3.0
+SMALLEST_CONTRAST = 150
+SMALLEST_INK = 0.2
+"""The thinner strokes are, the sooner they vanish at 80 pixels a plate."""
+CROWDED = 90
+MIDDLE = (0.35, 0.65)
+SLASHED = 0.1
+"""More ink than this in the middle of a nought makes it an eight from afar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +145,7 @@ class _Recorder:
         self._stream = self._container.add_stream("libx264", rate=fps)
         self._stream.width, self._stream.height = CAMERA.width_px, CAMERA.height_px
         self._stream.pix_fmt = "yuv420p"
-        self._stream.options = {"crf": "24", "preset": "slow", "g": "60", "threads": "1"}
+        self._stream.options = {"crf": "22", "preset": "slow", "g": "60", "threads": "1"}
 
     def __enter__(self) -> "_Recorder":
         return self
@@ -155,22 +162,52 @@ class _Recorder:
 
 def _make_distinct(rng: np.random.Generator, texts: set[str], *, front: bool) -> Vehicle:
     """Return a vehicle whose plate text is not in `texts` yet, and note it there."""
-    plate = _render_clear(rng)
-    while plate.text in texts or set(plate.text) & UNUSED:
-        plate = _render_clear(rng)
+    plate = _render_clean(rng)
+    while plate.text in texts or set(plate.text) & UNUSED or not is_clear(plate):
+        plate = _render_clean(rng)
     texts.add(plate.text)
     height, width = plate.gray.shape
     long = width > LONG_ASPECT * height
-    return make_vehicle(rng, plate, front=front, plate_width_m=0.52 if long else 0.37)
+    return make_vehicle(rng, plate, front=front, plate_width_m=0.54 if long else 0.42)
 
 
-def _render_clear(rng: np.random.Generator) -> RenderedPlate:
+def _render_clean(rng: np.random.Generator) -> RenderedPlate:
     """Return a plate with the contrast of clean paint."""
     layout = str(rng.choice(list(LAYOUTS), p=list(LAYOUTS.values())))
     plate = render_plate(rng, layout=layout)
     low, high = np.percentile(plate.gray, (3, 97))
     gray = np.clip((plate.gray - low) / (high - low), 0, 1) * 255
     return replace(plate, gray=np.round(gray).astype(np.uint8))
+
+
+def is_clear(plate: RenderedPlate) -> bool:
+    """Say whether a person can read the plate from afar: bold characters with nothing beside."""
+    boxes = np.round(plate.boxes).astype(int)
+    if _is_crowded(plate.gray, boxes):
+        return False
+    for letter, (left, top, right, bottom) in zip(plate.text, boxes, strict=True):
+        part = plate.gray[top:bottom, left:right]
+        low, high = np.percentile(part, (8, 92))
+        ink = part > (low + high) / 2
+        ink = ink if ink.mean() < 0.5 else ~ink  # noqa: PLR2004
+        if high - low < SMALLEST_CONTRAST or ink.mean() < SMALLEST_INK:
+            return False
+        rows, columns = (np.array(ink.shape)[:, None] * MIDDLE).astype(int)
+        if letter == "0" and ink[slice(*rows), slice(*columns)].mean() > SLASHED:
+            return False
+    return True
+
+
+def _is_crowded(gray: NDArray[np.uint8], boxes: NDArray[np.int_]) -> bool:
+    """Say whether stickers or small letters touch the serial or stand within or beside it."""
+    (left, top), (right, bottom) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    parts = [gray[top:bottom, 8 : max(left - 2, 9)], gray[top:bottom, right + 2 : -8]]
+    parts += [gray[max(top - 5, 0) : max(top - 1, 1), left:right]]
+    parts += [gray[bottom + 1 : bottom + 5, left:right]]
+    order = boxes[np.argsort(boxes[:, 0])]
+    parts += [gray[top:bottom, one[2] + 2 : two[0] - 2] for one, two in zip(order[:-1], order[1:], strict=True)]
+    spreads = [float(np.ptp(np.percentile(part, (3, 97)))) for part in parts if part.size]
+    return max(spreads, default=0.0) > CROWDED
 
 
 def _expose(
@@ -188,7 +225,7 @@ def _expose(
 
 def _develop(picture: Picture, rng: np.random.Generator) -> Picture:
     """Return the picture as a sensor and lens give it: a little soft, a little noisy."""
-    soft = cv2.GaussianBlur(picture, (0, 0), 0.55)
+    soft = cv2.GaussianBlur(picture, (0, 0), 0.45)
     noise = NOISE_LEVELS * rng.standard_normal((*picture.shape[:2], 1)).astype(np.float32)
     return np.clip(np.round(soft + noise), 0, 255).astype(np.uint8)
 

@@ -123,7 +123,8 @@ def _draw_badges(face: Picture, rng: np.random.Generator, *, front: bool) -> Non
     if rng.random() < 0.4:
         write(face, rng, (0.2 * width, 0.2 * height), rng.uniform(7, 11), chrome, (3, 9))
     if rng.random() < 0.35:
-        left, top = rng.uniform(0.06, 0.72), rng.uniform(0.56, 0.62)
+        left = rng.choice((rng.uniform(0.04, 0.16), rng.uniform(0.64, 0.74)))
+        top = rng.uniform(0.56, 0.62)
         fill(face, _box(left, top, left + 0.2, top + 0.13, face), (225, 230, 235))
         for line in (0.055, 0.11):
             where = ((left + 0.02) * width, (top + line) * height)

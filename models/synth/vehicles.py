@@ -112,7 +112,7 @@ def make_vehicle(
 
 def tint(gray: np.ndarray, rng: np.random.Generator) -> Picture:
     """Return the plate in colours: the dark end towards blue or black, the light end white."""
-    dark = np.array([(70, 32, 22), (28, 26, 26), (38, 60, 30)][rng.integers(3)])
+    dark = np.array([(70, 32, 22), (28, 26, 26), (34, 26, 60)][rng.integers(3)])
     light = np.array([(246, 247, 248), (222, 240, 246), (240, 240, 240)][rng.integers(3)])
     share = gray[..., None] / 255.0
     return np.clip(dark + share * (light - dark), 0, 255).astype(np.uint8)

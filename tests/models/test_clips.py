@@ -83,7 +83,7 @@ def test_a_rendered_frame_has_the_corners_of_the_truth(
 
 
 def test_the_shipped_clip_shows_what_the_code_renders(
-    planned: tuple[np.ndarray, tuple[clips.Passage, ...]]
+    planned: tuple[np.ndarray, tuple[clips.Passage, ...]],
 ) -> None:
     road, passages = planned
     frames = clips.render_frames(passages, road, seconds=2 / FPS, fps=FPS, seed=SEED)

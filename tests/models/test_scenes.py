@@ -11,8 +11,14 @@ from models.synth import scenes
 from models.synth.space import Camera, paste
 
 CAMERA = Camera(
-    x_m=0.0, height_m=3.0, yaw_rad=0.0, pitch_rad=0.0, roll_rad=0.0, focal_px=500.0,
-    width_px=640, height_px=480,
+    x_m=0.0,
+    height_m=3.0,
+    yaw_rad=0.0,
+    pitch_rad=0.0,
+    roll_rad=0.0,
+    focal_px=500.0,
+    width_px=640,
+    height_px=480,
 )
 
 

@@ -15,7 +15,7 @@ from agent.trust.keys import (
     load_opener,
     load_signer,
 )
-from agent.trust.signatures import load_public_key, verify_signature
+from agent.trust.signatures import load_public_file, load_public_key, verify_signature
 
 P256 = ec.generate_private_key(ec.SECP256R1())
 SIGNER = generate_signer()
@@ -58,7 +58,7 @@ WRONG_PRIVATE = {
     "cut": (pem(P256)[:60], "kind PRIVATE KEY"),
     "der": (
         P256.private_bytes(Encoding.DER, PrivateFormat.PKCS8, serialization.NoEncryption()),
-        "",
+        "that are not PEM",
     ),
 }
 WRONG_PUBLIC = {
@@ -123,6 +123,29 @@ def test_a_public_key_comes_back_from_its_bytes():
     assert key == SIGNER.public_key
     assert len(key.spki) == 91
     assert key.key_id == SIGNER.key_id == key.sha256[:8]
+
+
+def public_pem(key):
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize("content", [spki(P256), public_pem(P256)], ids=["der", "pem"])
+def test_a_public_key_file_is_der_or_pem(content):
+    assert load_public_file(content, place="watch.pub").spki == spki(P256)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "PEM that cannot be"),
+        (public_pem(rsa.generate_private_key(65537, 2048)), "RSA with 2048 bits"),
+        (b"garbage", "7 bytes that are no DER"),
+    ],
+    ids=["broken", "rsa", "garbage"],
+)
+def test_a_file_with_something_else_is_no_public_key(content, found):
+    with pytest.raises(CredentialError, match=f"watch.pub: found .*{found}"):
+        load_public_file(content, place="watch.pub")
 
 
 @given(st.binary(max_size=100), st.data())

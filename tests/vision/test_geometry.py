@@ -11,6 +11,7 @@ from agent.vision.geometry import (
     choose_fineness,
     compute_homographies,
     cut_crops,
+    cut_upright,
     find_convex,
     find_firsts,
     make_grid,
@@ -132,7 +133,7 @@ def test_no_quads_give_no_crops():
 
 
 @pytest.mark.parametrize(
-    ("width", "factor"), [(20, 1), (190, 1), (200, 2), (380, 2), (400, 4), (3000, 4)]
+    ("width", "factor"), [(20, 1), (255, 1), (260, 2), (510, 2), (520, 4), (3000, 4)]
 )
 def test_the_sampling_gets_finer_with_the_plate(width, factor):
     assert choose_fineness(plate_quad(0, 0, width, 20)[None], size_px=SIZE).tolist() == [factor]
@@ -186,3 +187,11 @@ def test_of_two_quads_on_one_plate_the_first_stays():
 @given(quad_lists)
 def test_the_best_quad_always_stays(quads):
     assert find_firsts(quads, limit=0.5)[0]
+
+
+@pytest.mark.parametrize("width", [20, 100, 900])
+def test_one_plate_is_cut_in_its_own_proportions_up_to_a_limit(width):
+    plane = np.full((720, 1280), 90, np.uint8)
+    shown = cut_upright(plane, plate_quad(50, 50, width, width / 2), width_px=192, margin=(0, 0))
+    assert shown.shape == (min(width, 192) // 2, min(width, 192))
+    assert (shown == 90).all()

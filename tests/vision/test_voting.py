@@ -72,6 +72,10 @@ def test_the_length_with_most_confidence_wins_not_the_most_frequent():
     assert outcome.characters == "ABCD"
 
 
+def test_of_two_equal_lengths_the_longer_wins():
+    assert vote_on(look("BCD"), look("ABCD")).characters == "ABCD"
+
+
 def test_blank_looks_lose_against_any_character():
     assert vote_on(look(""), look(""), look("A", 0.3)).characters == "A"
 

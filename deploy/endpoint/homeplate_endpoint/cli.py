@@ -4,10 +4,12 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 
 from agent.base.clock import SystemClock, from_ms
 from agent.base.errors import ConfigError, HomeplateError
@@ -68,6 +70,8 @@ def _serve(args: argparse.Namespace) -> int:
         if args.port_file is not None:
             write_whole(args.port_file, f"{port}\n".encode(), mode=0o644)
 
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)  # uvicorn raises the signal again after its own good end
     store = Store(config.storage)
     try:
         app = make_app(_make_intake(config, store), body_limit_bytes=config.body_limit_bytes)
@@ -75,6 +79,10 @@ def _serve(args: argparse.Namespace) -> int:
     finally:
         store.close()
     return 0
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """Let the command go on to its end."""
 
 
 def _make_intake(config: Config, store: Store) -> Intake:

@@ -1,6 +1,5 @@
 """The endpoint's settings: one TOML file; paths in it are relative to the file."""
 
-from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from msgspec import Meta
 from agent.base.errors import ConfigError, CredentialError
 from agent.base.files import read_bounded
 from agent.trust.keys import Signer, load_signer
-from agent.trust.signatures import PublicKey, load_public_key
+from agent.trust.signatures import PublicKey, load_public_file
 from agent.trust.uploads import BODY_LIMIT_BYTES
 
 _KEY_LIMIT_BYTES = 65_536
@@ -125,10 +124,7 @@ def read_public_key(path: Path) -> PublicKey:
         ConfigError: The file is missing.
         CredentialError: It holds no P-256 public key.
     """
-    content = read_bounded(path, limit_bytes=_KEY_LIMIT_BYTES)
-    if content.startswith(b"-----BEGIN PUBLIC KEY-----"):
-        content = b64decode(b"".join(content.split(b"-----")[2].split()))
-    return load_public_key(content, place=str(path))
+    return load_public_file(read_bounded(path, limit_bytes=_KEY_LIMIT_BYTES), place=str(path))
 
 
 def _load_receipt_signer(path: Path, sealing_key: PublicKey) -> Signer:

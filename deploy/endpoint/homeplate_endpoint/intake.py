@@ -1,7 +1,8 @@
 """What the endpoint does with an upload: check, store, sign."""
 
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.base.clock import Clock, to_ms
 from agent.base.errors import IntegrityError
@@ -44,6 +45,8 @@ class Intake:
     clock: Clock
     raise_alarm: Callable[[str, str, str], None]
     """Tells a person: unit, kind, detail."""
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    """Between looking and storing nothing else may be stored."""
 
     def receive(self, unit: str, key: str, body: bytes) -> bytes:
         """Store an upload and return the signed receipt; for the same frames the same receipt.
@@ -65,9 +68,15 @@ class Intake:
             )
         frames = tuple(_parse_frame(unit, content) for content in upload.frames)
         head = _open_head(unit, upload, watch_key)
-        given = self.store.receipt(unit, key)
-        if given is not None:
-            return given
+        with self._turn:
+            given = self.store.receipt(unit, key)
+            return given if given is not None else self._take(upload, frames, head, key)
+
+    def _take(
+        self, upload: Upload, frames: tuple[NewFrame, ...], head: Checkpoint, key: str
+    ) -> bytes:
+        """Store a new upload; a fork becomes an alarm."""
+        unit = frames[0].header.unit
         try:
             self._require_growth(unit, upload, head)
             return self._store(frames, head, upload.checkpoint, key)

@@ -75,7 +75,10 @@ def bind(address: str, port: int) -> socket.socket:
     """
     try:
         version = ipaddress.ip_address(address).version
-        bound = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6)  # noqa: PLR2004
+        family = socket.AF_INET if version == 4 else socket.AF_INET6  # noqa: PLR2004 -- IPv4
+        # With the protocol named: asyncio sets TCP_NODELAY only where it sees it, and without it
+        # every answer waits 40 ms for the other side's delayed acknowledgement.
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((address, port))
     except (OSError, ValueError) as error:

@@ -6,7 +6,6 @@ What `add` returned for survives a power cut: the frames are synced before the i
 import fcntl
 import os
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,7 +56,7 @@ class NewFrame:
 
 
 class Store:
-    """The endpoint's storage; one process has it, its threads take turns.
+    """The endpoint's storage; one process has it, one thread at a time.
 
     Raises:
         DeviceError: The disk failed.
@@ -65,10 +64,10 @@ class Store:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._turn = threading.Lock()
         self._pending_bytes = 0
+        self._failed = False
         with storage_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.parent.mkdir(parents=True, exist_ok=True)
             make_directory(directory, mode=0o700)
             self._index = sqlite3.connect(
                 directory / INDEX, isolation_level=None, check_same_thread=False
@@ -82,7 +81,7 @@ class Store:
 
     def receipt(self, unit: str, key: str) -> bytes | None:
         """Return the receipt that was given for the same upload before."""
-        with self._turn, storage_errors(self._frames.path):
+        with storage_errors(self._frames.path):
             rows = self._index.execute(
                 "SELECT receipt FROM receipts WHERE unit = ? AND key = ?", (unit, key)
             )
@@ -90,7 +89,7 @@ class Store:
 
     def head(self, unit: str) -> tuple[int, bytes] | None:
         """Return size and root of the longest log of the unit's watcher that was seen."""
-        with self._turn, storage_errors(self._frames.path):
+        with storage_errors(self._frames.path):
             rows = self._index.execute(
                 "SELECT size, root FROM heads WHERE unit = ? ORDER BY size DESC LIMIT 1", (unit,)
             )
@@ -99,7 +98,7 @@ class Store:
 
     def root_at(self, unit: str, size: int) -> bytes | None:
         """Return the root of the unit's log that was seen at this size."""
-        with self._turn, storage_errors(self._frames.path):
+        with storage_errors(self._frames.path):
             rows = self._index.execute(
                 "SELECT root FROM heads WHERE unit = ? AND size = ?", (unit, size)
             )
@@ -122,7 +121,7 @@ class Store:
             DeviceError: The disk failed; nothing was acknowledged.
         """
         unit = frames[0].header.unit
-        with self._turn, storage_errors(self._frames.path), self._transaction():
+        with storage_errors(self._frames.path), self._transaction():
             fresh = [frame for frame in frames if self._place(frame, time_ms)]
             self._write(b"".join(frame.content for frame in fresh))
             self._index.execute(
@@ -135,16 +134,15 @@ class Store:
 
     def alarm(self, unit: str, kind: str, detail: str, *, time_ms: int) -> None:
         """Keep a sign of a unit that is not what it claims to be."""
-        with self._turn, storage_errors(self._frames.path):
+        with storage_errors(self._frames.path):
             self._index.execute(
                 "INSERT INTO alarms VALUES (?, ?, ?, ?)", (time_ms, unit, kind, detail)
             )
 
     def close(self) -> None:
         """Give the files back."""
-        with self._turn:
-            self._index.close()
-            self._frames.close()
+        self._index.close()
+        self._frames.close()
 
     def _place(self, frame: NewFrame, time_ms: int) -> bool:
         """Enter a frame into the index; False when it is there already."""
@@ -171,14 +169,14 @@ class Store:
         return True
 
     def _write(self, content: bytes) -> None:
-        if not content:
-            return
-        try:
+        """Append to the frames; after a failure nothing more, until a restart has looked."""
+        if self._failed:
+            message = f"{self._frames.path}: the disk failed before; check it and start again"
+            raise DeviceError(message)
+        if content:
+            self._failed = True
             self._frames.append(content)
-        except OSError:
-            self._frames.cut_back()
-            self._frames.close()  # after a failed sync nothing more may be written: see AppendFile
-            raise
+            self._failed = False
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

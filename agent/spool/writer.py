@@ -1,8 +1,4 @@
-"""Sealed frames on disk: the watcher appends, the sender reads and deletes (formats.md, chapter 3).
-
-Durable before it is acknowledged; nothing is ever written to a file of an earlier start; damage
-is kept, reported and stepped over.
-"""
+"""The watcher's side of the spool: appends."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,62 +9,33 @@ from typing import Final
 
 from agent.base.append_file import (
     AppendFile,
+    lock_file,
     make_directory,
-    read_file,
     remove_durably,
     rename_durably,
+    unlock_file,
 )
 from agent.base.clock import to_ms
-from agent.base.errors import DeviceError, SpoolFullError
+from agent.base.errors import ConfigError, DeviceError, SpoolFullError
 from agent.base.files import sync_directory
 from agent.base.lanes import Lane
-from agent.base.segments import Segment, closed_path, disk_errors, list_segments, segment_name
+from agent.base.segments import closed_path, disk_errors, segment_name
 from agent.base.settings import SpoolSettings
-from agent.trust.frames import Damage, Found, encode_frame, frame_hash, scan_frames
-from agent.trust.header import FrameHeader
+from agent.spool.reader import SpoolReader
+from agent.spool.recovery import Recovery, survey_spool
 
+_LOCK_NAME: Final = "lock"
 _FILE_MODE: Final = 0o640
 _ROOT_MODE: Final = 0o750
 _LANE_MODE: Final = 0o770  # the sender is another user of the same group and removes files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrameNote:
-    """What the log needs to know of a frame."""
+class _Current:
+    """The file that a lane's frames go to."""
 
-    header: FrameHeader
-    sha256: bytes
-    length: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
-    """A segment that an earlier start did not close, as it was found."""
-
-    segment: Segment
-    frames: tuple[FrameNote, ...]
-    damaged: int
-    """Places of damage, the tail included."""
-    tail_bytes: int
-    """Length of the unfinished frame at the end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recovery:
-    """What a start found in the spool."""
-
-    segments: int
-    """Files of frames, leftovers included."""
-    leftovers: tuple[Leftover, ...]
-    unknown: tuple[str, ...]
-    """Names in the lanes' folders that are no segments; left alone."""
-    problems: tuple[str, ...]
-    """Folders that could not be read."""
-
-    @property
-    def damaged(self) -> int:
-        """Places of damage in the leftovers."""
-        return sum(leftover.damaged for leftover in self.leftovers)
+    file: AppendFile
+    opened_ms: int
 
 
 class SpoolWriter:
@@ -86,18 +53,22 @@ class SpoolWriter:
         self._unfinished: list[Path] = []
         self._count = 0
         self._rooted = False
+        self._lock = -1
 
     def recover(self, record: Callable[[Recovery], None] | None = None) -> Recovery:
         """Report what earlier starts left and close their open segments. Call it before any put.
 
         Only the leftovers are read: the sender meets damage in the others when it comes to them.
-        Nothing found here stops a start.
+        Nothing that is found stops a start.
 
         Args:
             record: Called before the leftovers are closed, so that their frames stand in the log
                 before the sender may delete them.
+
+        Raises:
+            ConfigError: Another watcher writes this spool; its open files are not ours to close.
         """
-        found = _survey(SpoolReader(self._root))
+        found = survey_spool(SpoolReader(self._root), self._hold())
         if record is not None:
             record(found)
         for leftover in found.leftovers:
@@ -141,9 +112,25 @@ class SpoolWriter:
         self._retry_unfinished()
 
     def close(self) -> None:
-        """Close all segments; what cannot be renamed is left to the next start."""
+        """Close all segments and unlock; what cannot be renamed is left to the next start."""
         for lane in tuple(self._current):
             self._close(lane)
+        if self._lock >= 0:
+            unlock_file(self._root / _LOCK_NAME, self._lock)
+            self._lock = -1
+
+    def _hold(self) -> list[str]:
+        """Lock the spool against a second watcher process; return what hindered us."""
+        try:
+            with disk_errors(self._root):
+                self._make_directories()
+                self._lock = lock_file(self._root / _LOCK_NAME)
+        except (DeviceError, SpoolFullError) as error:
+            if isinstance(error.__cause__, BlockingIOError):
+                message = f"{self._root}: another watcher writes this spool; stop it first"
+                raise ConfigError(message) from error
+            return [str(error)]
+        return []
 
     def _require_room(self, lane: Lane, size_bytes: int) -> None:
         """Look at the disk only when the count says full: the sender only ever takes away."""
@@ -225,117 +212,3 @@ class SpoolWriter:
         paths, self._unfinished = self._unfinished, []
         for path in paths:
             self._finish(path)
-
-
-class SpoolReader:
-    """The sender's side; the watcher uses it to see how full and how old the spool is."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def segments(self) -> tuple[Segment, ...]:
-        """Return all segments, hits first, older before newer.
-
-        Raises:
-            DeviceError: A folder cannot be read.
-        """
-        return tuple(segment for lane in Lane for segment in self.lane(lane)[0])
-
-    def lane(self, lane: Lane) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
-        """Return one lane's segments and the names in its folder that are no segments.
-
-        Raises:
-            DeviceError: The folder cannot be read.
-        """
-        return list_segments(self._root / lane.label, lane)
-
-    def frames(self, segment: Segment) -> tuple[Found | Damage, ...]:
-        """Return what a segment holds, in order; sectors that cannot be read are damage.
-
-        Raises:
-            DeviceError: The file is gone or cannot be opened.
-        """
-        with disk_errors(segment.path):
-            try:
-                content = read_file(segment.path)
-            except FileNotFoundError:  # closed by the watcher since it was listed
-                content = read_file(closed_path(segment.path))
-        return tuple(scan_frames(content))
-
-    def delete(self, segment: Segment) -> None:
-        """Remove a closed segment; when this returns the removal survives a power cut.
-
-        Raises:
-            ValueError: The segment is still open: a mistake of the caller.
-            DeviceError: The disk failed.
-        """
-        if not segment.closed:
-            message = f"{segment.path}: open segments belong to the watcher"
-            raise ValueError(message)
-        with disk_errors(segment.path):
-            remove_durably(segment.path)
-
-    def usage_bytes(self, lane: Lane) -> int:
-        """Return the bytes of the lane's segments.
-
-        Raises:
-            DeviceError: The folder cannot be read.
-        """
-        return sum(segment.size_bytes for segment in self.lane(lane)[0])
-
-    def oldest_ms(self, lane: Lane) -> int | None:
-        """Return the time of the lane's oldest segment, None without one.
-
-        Raises:
-            DeviceError: The folder cannot be read.
-        """
-        return min((segment.first_ms for segment in self.lane(lane)[0]), default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Current:
-    """The file that a lane's frames go to."""
-
-    file: AppendFile
-    opened_ms: int
-
-
-def _survey(reader: SpoolReader) -> Recovery:
-    """Return what the spool holds, as far as it can be read."""
-    segments: list[Segment] = []
-    unknown: list[str] = []
-    problems: list[str] = []
-    for lane in Lane:
-        try:
-            found, others = reader.lane(lane)
-        except DeviceError as error:
-            problems.append(str(error))
-        else:
-            segments += found
-            unknown += others
-    return Recovery(
-        segments=len(segments),
-        leftovers=tuple(_leftover(reader, segment) for segment in segments if not segment.closed),
-        unknown=tuple(unknown),
-        problems=tuple(problems),
-    )
-
-
-def _leftover(reader: SpoolReader, segment: Segment) -> Leftover:
-    """Return what is in a segment of an earlier start; an unreadable one is all damage."""
-    try:
-        found = reader.frames(segment)
-    except DeviceError:
-        found = (Damage(offset=0, length=segment.size_bytes, tail=False),)
-    damages = [item for item in found if isinstance(item, Damage)]
-    return Leftover(
-        segment=segment,
-        frames=tuple(_note(item) for item in found if isinstance(item, Found)),
-        damaged=len(damages),
-        tail_bytes=sum(item.length for item in damages if item.tail),
-    )
-
-
-def _note(found: Found) -> FrameNote:
-    sha256 = frame_hash(encode_frame(found.frame))
-    return FrameNote(header=found.frame.header, sha256=sha256, length=found.length)

@@ -1,0 +1,181 @@
+"""The log of this process."""
+
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from agent.audit.files import (
+    CHECKPOINTS,
+    ENTRIES,
+    FILE_MODE,
+    NoteFile,
+    RecordFile,
+)
+from agent.base.append_file import AppendFile, make_directory
+from agent.base.clock import Clock, to_ms
+from agent.base.errors import DeviceError, SpoolFullError
+from agent.base.files import sync_directory
+from agent.base.lanes import Lane
+from agent.base.segments import disk_errors
+from agent.trust.entries import Boot, Entry, Gap, Sealed, decode_entry, encode_entry
+from agent.trust.header import FrameHeader
+from agent.trust.journal import encode_record
+from agent.trust.merkle import Tree, leaf_hash
+from agent.trust.notes import (
+    Checkpoint,
+    NoteSigner,
+    peek_checkpoint,
+    require_head,
+    sign_checkpoint,
+)
+
+_DIRECTORY_MODE: Final = 0o750
+
+
+class AuditLog:
+    """The log of this process. What `append` returned for survives a power cut.
+
+    Opening it reads what is there. A torn end, from a power cut in the midst of a write, is cut
+    off and a gap is written.
+
+    Raises:
+        IntegrityError: Entries that a checkpoint covers are damaged, missing or not the ones that
+            were signed: stop and report, and keep the files.
+        DeviceError: The disk failed, or another process writes this log.
+    """
+
+    def __init__(self, directory: Path, signer: NoteSigner, origin: str, clock: Clock) -> None:
+        self._signer = signer
+        self._tree = Tree()
+        self._failed = False
+        self._boot = b""
+        self._last: dict[Lane, int] = {}
+        with disk_errors(directory):
+            make_directory(directory.parent, mode=_DIRECTORY_MODE)
+            make_directory(directory, mode=_DIRECTORY_MODE)
+            self._entries = _open_locked(directory / ENTRIES)
+            self._notes = NoteFile(directory / CHECKPOINTS)
+            self._note = self._notes.recover()
+            sync_directory(directory)
+        empty = Checkpoint(origin=origin, size=0, root=self._tree.root(), number=0)
+        self._head = peek_checkpoint(self._note) if self._note else empty
+        self._recover(clock)
+
+    @property
+    def size(self) -> int:
+        """Entries in the log."""
+        return self._tree.size
+
+    def root(self) -> bytes:
+        """Return the Merkle root over all entries."""
+        return self._tree.root()
+
+    def append(self, entry: Entry) -> int:
+        """Add one entry and return its index; see `append_all`."""
+        return self.append_all((entry,))
+
+    def append_all(self, entries: Sequence[Entry]) -> int:
+        """Add entries with one write and one fdatasync; return the index of the first.
+
+        Raises:
+            SpoolFullError: The disk is full; nothing was added, it may be tried again.
+            DeviceError: The disk failed; nothing was added, and this log takes no more.
+        """
+        contents = [encode_entry(entry) for entry in entries]
+        first = self._tree.size
+        self._write(b"".join(encode_record(content) for content in contents))
+        for entry, content in zip(entries, contents, strict=True):
+            self._tree.append(leaf_hash(content))
+            self._remember(entry)
+        return first
+
+    def checkpoint(self) -> str:
+        """Return a signed note over all entries; a new one only when the log grew.
+
+        The note is written but not waited for: when a power cut takes it, the next start signs
+        the same entries again.
+
+        Raises:
+            SpoolFullError: The disk is full; it may be tried again.
+            DeviceError: The disk failed.
+        """
+        if self._note and self._head.size == self._tree.size:
+            return self._note
+        head = Checkpoint(
+            origin=self._head.origin,
+            size=self._tree.size,
+            root=self._tree.root(),
+            number=self._head.number + 1,
+        )
+        note = sign_checkpoint(self._signer, head)
+        with disk_errors(self._notes.path):
+            self._notes.append(note)
+        self._note, self._head = note, head
+        return note
+
+    def unlogged(self, header: FrameHeader) -> bool:
+        """Tell whether a frame on disk is one of the last start that missed the log.
+
+        A frame is stored before it is logged, so a power cut may come between.
+        """
+        after_last = header.first_sequence > self._last.get(header.lane, -1)
+        return header.boot == self._boot and after_last
+
+    def close(self) -> None:
+        """Sign what is there and give the files back."""
+        try:
+            self.checkpoint()
+        finally:
+            self._entries.close()
+
+    def _remember(self, entry: Entry) -> None:
+        match entry:
+            case Boot(boot=boot):
+                self._boot, self._last = boot, {}
+            case Sealed(lane=lane, last=last):
+                self._last[lane] = last
+            case _:
+                pass
+
+    def _write(self, content: bytes) -> None:
+        if self._failed:
+            message = f"{self._entries.path}: the disk failed before; start again to read it back"
+            raise DeviceError(message)
+        try:
+            with disk_errors(self._entries.path):
+                self._entries.append(content)
+        except (DeviceError, SpoolFullError) as error:
+            self._entries.cut_back()
+            self._failed = isinstance(error, DeviceError)
+            raise
+
+    def _recover(self, clock: Clock) -> None:
+        """Read the log back, hold it against its last checkpoint, cut a torn end."""
+        records = RecordFile(self._entries.path)
+        for content in records.follow():
+            self._tree.append(leaf_hash(content))
+            self._remember(decode_entry(content))
+            if self._tree.size == self._head.size:
+                require_head(self._head, size=self._tree.size, root=self._tree.root())
+        if self._tree.size < self._head.size:
+            require_head(self._head, size=self._tree.size, root=self._tree.root())
+        self._entries.size_bytes = records.offset
+        torn_bytes = self._entries.path.stat().st_size - records.offset
+        if torn_bytes:
+            self._entries.cut_back()
+            self.append(Gap(at_ms=to_ms(clock.now()), cut_bytes=torn_bytes))
+
+
+def _open_locked(path: Path) -> AppendFile:
+    """Open the file for this process alone, making it where it is missing."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    descriptor = os.open(path, flags, FILE_MODE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        message = f"{path}: another process writes this log; stop it first"
+        raise DeviceError(message) from error
+    return AppendFile(path, descriptor)

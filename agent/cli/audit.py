@@ -1,0 +1,211 @@
+"""`homeplate audit verify`: do the unit's logs, receipts and spool tell one true story?
+
+For an auditor with a unit's state folder (or a copy of it), the policy, and the public halves of
+the unit's two log keys as they were enrolled. Neither the unit nor the city is trusted.
+"""
+
+import argparse
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from agent.audit import CHECKPOINTS, ENTRIES, RecordFile
+from agent.base.errors import ConfigError, IntegrityError
+from agent.base.files import read_bounded
+from agent.base.lanes import Lane
+from agent.base.segments import disk_errors
+from agent.cli.audit_report import Report, describe, draw_table
+from agent.spool import SpoolReader
+from agent.trust.backlog import SegmentKey
+from agent.trust.balance import (
+    Book,
+    Finding,
+    SegmentContent,
+    balance_reads,
+    check_sequences,
+    check_spool,
+    check_uploads,
+    count_uncommitted,
+)
+from agent.trust.entries import Entry
+from agent.trust.frames import Damage, Found, encode_frame, frame_hash
+from agent.trust.notes import NOTE_LIMIT_BYTES, log_origin, peek_checkpoint, split_notes
+from agent.trust.policy import POLICY_LIMIT_BYTES, parse_policy, receipt_keys
+from agent.trust.review import LogContent, LogReview, review_log, review_receipts
+from agent.trust.signatures import PublicKey, load_public_file
+
+_KEY_LIMIT_BYTES: Final = 16_384
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    commands = parser.add_subparsers(dest="audit_command", metavar="COMMAND", required=True)
+    verify = commands.add_parser("verify", help="check logs, signatures, receipts and the balance")
+    verify.add_argument(
+        "state", type=Path, metavar="STATE", help="the unit's state folder, or a copy of it"
+    )
+    for name, what in (
+        ("policy", "the city's policy, which names the receipt keys"),
+        ("watch-key", "public key of the watcher's log, as enrolled; DER or PEM"),
+        ("send-key", "public key of the sender's log, as enrolled; DER or PEM"),
+    ):
+        verify.add_argument(f"--{name}", type=Path, required=True, metavar="FILE", help=what)
+    verify.add_argument("--json", action="store_true", help="for machines")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify and print the report.
+
+    Raises:
+        ConfigError: A file is missing.
+        CredentialError: A key is of the wrong kind.
+        IntegrityError: Something does not hold; the report says what.
+    """
+    policy = parse_policy(
+        read_bounded(args.policy, limit_bytes=POLICY_LIMIT_BYTES), place=str(args.policy)
+    )
+    report = review_state(
+        args.state,
+        watch_key=_read_key(args.watch_key),
+        send_key=_read_key(args.send_key),
+        city_keys=receipt_keys(policy),
+    )
+    print(json.dumps(describe(report)) if args.json else draw_table(report))
+    if report.findings:
+        first = report.findings[0]
+        message = f"{args.state}: {first.reason}: {first.detail}"
+        raise IntegrityError(message)
+    return 0
+
+
+def review_state(
+    state: Path, *, watch_key: PublicKey, send_key: PublicKey, city_keys: tuple[PublicKey, ...]
+) -> Report:
+    """Return what is to be said of a unit's state folder.
+
+    The unit may be at work meanwhile: the balance is that of the moment before the spool is
+    looked at; what came later is known but not counted.
+
+    Raises:
+        ConfigError: There are no logs in it.
+        DeviceError: It cannot be read.
+    """
+    book = Book()
+    notes = {name: _read_notes(state / "audit" / name) for name in ("watch", "send")}
+    counted = sum(1 for _ in _open_log(state / "audit/watch", ()).entries)
+    spool, strangers = _read_spool(state / "spool")
+    unit = _unit_of(notes["watch"][0], state)
+    send = review_log(
+        _open_log(state / "audit/send", notes["send"][0]),
+        key=send_key,
+        origin=log_origin(unit, "send"),
+        enter=book.enter,
+    )
+    watch = review_log(
+        _open_log(state / "audit/watch", notes["watch"][0]),
+        key=watch_key,
+        origin=log_origin(unit, "watch"),
+        sizes={claim.receipt.log_size for claim in book.claims},
+        enter=_enter_counted(book, counted),
+    )
+    for log, (_, rest) in ((watch, notes["watch"]), (send, notes["send"])):
+        _judge_rest(log, rest)
+    lanes, missing = balance_reads(book, spool)
+    receipts, wrong = review_receipts(book.claims, keys=city_keys, unit=unit, watch=watch)
+    return Report(
+        unit=unit,
+        watch=watch,
+        send=send,
+        book=book,
+        lanes=lanes,
+        receipts=receipts,
+        spool=spool,
+        uncommitted=count_uncommitted(book, spool),
+        findings=(
+            *watch.findings,
+            *send.findings,
+            *book.findings,
+            *wrong,
+            *check_sequences(book),
+            *check_uploads(book),
+            *missing,
+            *check_spool(book, spool),
+            *strangers,
+        ),
+    )
+
+
+def _enter_counted(book: Book, counted: int) -> Callable[[Entry], None]:
+    """Return what takes in the watcher's entries: the first `counted`, then the recent ones."""
+    numbers = itertools.count()
+
+    def enter(entry: Entry) -> None:
+        (book.enter if next(numbers) < counted else book.enter_recent)(entry)
+
+    return enter
+
+
+def _read_key(path: Path) -> PublicKey:
+    return load_public_file(read_bounded(path, limit_bytes=_KEY_LIMIT_BYTES), place=str(path))
+
+
+def _read_notes(directory: Path) -> tuple[tuple[str, ...], str]:
+    """Return the whole checkpoints and what stands after them."""
+    path = directory / CHECKPOINTS
+    with disk_errors(path):
+        try:
+            text = path.read_bytes().decode(errors="replace")
+        except FileNotFoundError:
+            text = ""
+    return split_notes(text)
+
+
+def _open_log(directory: Path, notes: tuple[str, ...]) -> LogContent:
+    path = directory / ENTRIES
+    records = RecordFile(path)
+    if not path.exists():
+        return LogContent(entries=(), notes=notes, loose_bytes=lambda: 0)
+    return LogContent(
+        entries=records.follow(),
+        notes=notes,
+        loose_bytes=lambda: path.stat().st_size - records.offset,
+    )
+
+
+def _unit_of(notes: tuple[str, ...], state: Path) -> str:
+    if not notes:
+        message = f"{state}: no signed checkpoint of a watcher; expected audit/watch/{CHECKPOINTS}"
+        raise ConfigError(message)
+    return peek_checkpoint(notes[0]).origin.split("/")[1]
+
+
+def _judge_rest(log: LogReview, rest: str) -> None:
+    """Tell a torn last note, which a power cut leaves, from damage before others."""
+    if len(rest) > NOTE_LIMIT_BYTES or "\n\n—" in rest:
+        log.find("checkpoint-damaged", f"after {log.checkpoints} checkpoints stands no whole one")
+
+
+def _read_spool(
+    root: Path,
+) -> tuple[dict[SegmentKey, SegmentContent], tuple[Finding, ...]]:
+    """Return what the spool holds, and the names in it that are no segments."""
+    reader = SpoolReader(root)
+    found: dict[SegmentKey, SegmentContent] = {}
+    strangers = []
+    for lane in Lane:
+        segments, unknown = reader.lane(lane)
+        for segment in segments:
+            items = reader.frames(segment)
+            whole = (encode_frame(item.frame) for item in items if isinstance(item, Found))
+            found[lane, segment.path.stem] = SegmentContent(
+                frames=frozenset(frame_hash(content) for content in whole),
+                closed=segment.closed,
+                damaged_bytes=sum(item.length for item in items if isinstance(item, Damage)),
+            )
+        strangers += [
+            Finding(reason="unknown-file", detail=f"spool/{lane.label}/{name} is no segment")
+            for name in unknown
+        ]
+    return found, tuple(strangers)

@@ -1,0 +1,177 @@
+"""An auditor's look at one log: every entry, every signature, every root."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from agent.base.errors import IntegrityError
+from agent.trust.balance import Claim, Finding
+from agent.trust.entries import Entry, Stop, decode_entry
+from agent.trust.merkle import EMPTY_ROOT, Tree, leaf_hash
+from agent.trust.notes import Checkpoint, open_checkpoint
+from agent.trust.receipts import Receipt, open_receipt
+from agent.trust.signatures import PublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogContent:
+    """A log as it lies on the disk."""
+
+    entries: Iterable[bytes]
+    """Contents of the whole records, in order."""
+    notes: tuple[str, ...]
+    """The whole checkpoints, in order."""
+    loose_bytes: Callable[[], int]
+    """Bytes after the last whole record; asked once the entries were taken."""
+
+
+@dataclass(slots=True)
+class LogReview:
+    """What was found in one log."""
+
+    origin: str
+    size: int = 0
+    root: bytes = EMPTY_ROOT
+    loose_bytes: int = 0
+    """At the end, of no whole entry: a write in progress, or cut off."""
+    checkpoints: int = 0
+    signed_size: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    """Entries by kind."""
+    roots: dict[int, bytes] = field(default_factory=dict)
+    """By size, where asked for."""
+    ended: bool = False
+    """Whether its last entry says that the process ended in good order."""
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def unsigned(self) -> int:
+        """Entries after the last checkpoint: of a process that runs, or was cut off."""
+        return max(self.size - self.signed_size, 0)
+
+    def find(self, reason: str, detail: str) -> None:
+        """Add a finding."""
+        self.findings.append(Finding(reason=reason, detail=f"{self.origin}: {detail}"))
+
+
+def review_log(
+    content: LogContent,
+    *,
+    key: PublicKey,
+    origin: str,
+    sizes: Collection[int] = (),
+    enter: Callable[[Entry], None],
+) -> LogReview:
+    """Return what is in a log and what is wrong with it.
+
+    Args:
+        content: The log.
+        key: The log's public key.
+        origin: The log's name.
+        sizes: At which the roots are wanted too.
+        enter: Is given every entry.
+    """
+    review = LogReview(origin)
+    heads = _open_notes(review, content.notes, key)
+    _read_entries(review, content.entries, {head.size for head in heads} | set(sizes), enter)
+    review.loose_bytes = content.loose_bytes()
+    _compare_heads(review, heads)
+    return review
+
+
+def review_receipts(
+    claims: Iterable[Claim], *, keys: Sequence[PublicKey], unit: str, watch: LogReview
+) -> tuple[int, tuple[Finding, ...]]:
+    """Return the number of receipts that hold, and what is wrong with the others.
+
+    Args:
+        claims: The uploads in the sender's log.
+        keys: That the city signs receipts with.
+        unit: Whose receipts they must be.
+        watch: With the roots at the sizes that the receipts name.
+    """
+    good, findings = 0, []
+    for number, claim in enumerate(claims, start=1):
+        try:
+            receipt = open_receipt(claim.entry.receipt, keys)
+        except IntegrityError as error:
+            detail = f"receipt {number}: {error}"
+            findings.append(Finding(reason="receipt-signature", detail=detail))
+            continue
+        wrong = _check_receipt(receipt, unit, watch)
+        good += wrong is None
+        if wrong is not None:
+            detail = f"receipt {number}: {wrong.detail}"
+            findings.append(Finding(reason=wrong.reason, detail=detail))
+    return good, tuple(findings)
+
+
+def _open_notes(review: LogReview, notes: Sequence[str], key: PublicKey) -> list[Checkpoint]:
+    """Return the checkpoints that the key signed; the others become findings."""
+    heads: list[Checkpoint] = []
+    for number, note in enumerate(notes, start=1):
+        try:
+            head = open_checkpoint(note, (key,), origin=review.origin)
+        except IntegrityError as error:
+            review.find("checkpoint-signature", f"checkpoint {number}: {error}")
+            continue
+        if head.number != number:
+            review.find("checkpoint-missing", f"found checkpoint {head.number}; expected {number}")
+        heads.append(head)
+    review.checkpoints = len(heads)
+    return heads
+
+
+def _read_entries(
+    review: LogReview,
+    contents: Iterable[bytes],
+    sizes: Collection[int],
+    enter: Callable[[Entry], None],
+) -> None:
+    tree = Tree()
+    last: Entry | None = None
+    for content in contents:
+        tree.append(leaf_hash(content))
+        if tree.size in sizes:
+            review.roots[tree.size] = tree.root()
+        try:
+            last = decode_entry(content)
+        except IntegrityError as error:
+            review.find("entry-malformed", f"entry {tree.size - 1}: {error}")
+            continue
+        review.kinds[str(last.__struct_config__.tag)] += 1
+        enter(last)
+    review.size, review.root = tree.size, tree.root()
+    review.ended = isinstance(last, Stop)
+
+
+def _compare_heads(review: LogReview, heads: Sequence[Checkpoint]) -> None:
+    """Hold the entries against what was signed."""
+    before = 0
+    for head in heads:
+        if head.size < before:
+            review.find("checkpoint-order", f"checkpoint {head.number} is of a shorter log")
+        before = max(before, head.size)
+        if head.size <= review.size and head.root != review.roots.get(head.size, EMPTY_ROOT):
+            review.find("checkpoint-root", f"entries are not those of checkpoint {head.number}")
+            break
+    review.signed_size = before
+    if before > review.size:
+        detail = f"{review.size} whole entries; {before} are signed"
+        review.find("entry-damaged" if review.loose_bytes else "log-truncated", detail)
+    if review.ended and review.unsigned:
+        detail = f"signed off, but the last {review.unsigned} entries are not signed"
+        review.find("unsigned-end", detail)
+
+
+def _check_receipt(receipt: Receipt, unit: str, watch: LogReview) -> Finding | None:
+    """Return what is wrong with a receipt that the city signed."""
+    if receipt.unit != unit:
+        return Finding(reason="receipt-unit", detail=f"is for the unit {receipt.unit}")
+    if receipt.log_size > watch.size:
+        detail = f"the city has seen {receipt.log_size} entries; the log has {watch.size}"
+        return Finding(reason="log-truncated", detail=detail)
+    if receipt.log_root != watch.roots.get(receipt.log_size):
+        detail = f"the city has seen another log of {receipt.log_size} entries"
+        return Finding(reason="receipt-head", detail=detail)
+    return None

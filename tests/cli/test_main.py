@@ -1,0 +1,171 @@
+"""The command line: one clear line and the right exit code, from real processes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from agent.cli import COMMANDS, build_parser
+from agent.spool import SpoolReader
+from agent.trust.frames import Found
+from agent.trust.keys import load_opener
+from agent.trust.envelope import open_sealed
+from deploy.demo.city import found_city, publish_policy, settle_unit
+
+ROOT = Path(__file__).parents[2]
+CLIP = ROOT / "tests" / "data" / "demo.mp4"
+
+
+def homeplate(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "agent", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+@pytest.fixture
+def city(tmp_path):
+    city = found_city(tmp_path)
+    publish_policy(city, port=9)
+    settle_unit(city, source=CLIP, realtime=False)
+    return city
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def add_unknown_setting(city):
+    edit(city.unit_settings, "[camera]", "[camera]\nzoom = 3")
+
+
+def name_missing_video(city):
+    edit(city.unit_settings, str(CLIP), "nowhere.mp4")
+
+
+def name_empty_video(city):
+    (city.unit / "empty.mp4").write_bytes(b"")
+    edit(city.unit_settings, str(CLIP), str(city.unit / "empty.mp4"))
+
+
+def swap_model(city):
+    models = city.unit / "models"
+    shutil.copytree(ROOT / "models", models, ignore=shutil.ignore_patterns("*.py", "synth"))
+    content = bytearray((models / "reader.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (models / "reader.onnx").write_bytes(content)
+    edit(city.unit_settings, "[camera]", f'[models]\ndirectory = "{models}"\n[camera]')
+
+
+def swap_key(city):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    (city.unit / "credentials/watch.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
+def remove_key(city):
+    (city.unit / "credentials/watch.key").unlink()
+
+
+def ask_for_hits_only_without_a_list(city):
+    publish_policy(city, port=9, mode="hits-only")
+
+
+def name_a_host(city):
+    edit(city.unit / "policy.json", "127.0.0.1", "reads.example")
+
+
+def outlive_the_policy(city):
+    policy = json.loads((city.unit / "policy.json").read_text())
+    policy |= {"issued_at": "2020-01-01T00:00:00Z", "expires_at": "2020-02-01T00:00:00Z"}
+    (city.unit / "policy.json").write_text(json.dumps(policy))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "found"),
+    [
+        (add_unknown_setting, 78, "zoom"),
+        (name_missing_video, 66, "nowhere.mp4"),
+        (name_empty_video, 66, "empty.mp4"),
+        (swap_model, 65, "SHA-256"),
+        (swap_key, 77, "RSA"),
+        (remove_key, 78, "watch.key"),
+        (ask_for_hits_only_without_a_list, 78, "hotlist"),
+        (name_a_host, 78, "$.endpoint.addresses[0]"),
+        (outlive_the_policy, 78, "$.expires_at"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_what_is_wrong_is_said_in_one_line_with_its_exit_code(city, spoil, code, found):
+    spoil(city)
+    run = homeplate("watch", "--config", city.unit_settings)
+    assert run.returncode == code, run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1, run.stderr
+    assert found in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_ends_with_its_exit_code_and_loses_nothing_acknowledged(city):
+    state = city.unit / "state"
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", str(state)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mount is not allowed here")
+    try:
+        run = homeplate("watch", "--config", city.unit_settings)
+        assert run.returncode == 73, run.stderr
+        assert "make room" in run.stderr.splitlines()[-1]
+        check_all_frames_open(city, state)
+    finally:
+        subprocess.run(["umount", str(state)], check=True)
+
+
+def check_all_frames_open(city, state):
+    opener = load_opener(city.opening_key.read_bytes(), place="key")
+    reader = SpoolReader(state / "spool")
+    for segment in reader.segments():
+        for item in reader.frames(segment):
+            if isinstance(item, Found):
+                open_sealed(item.frame, opener)
+
+
+def test_an_unknown_command_is_refused():
+    run = homeplate("share")
+    assert run.returncode == 2
+    assert "invalid choice" in run.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name):
+    run = homeplate(name, "--help")
+    assert run.returncode == 0
+    assert run.stdout.startswith(f"usage: homeplate {name}")
+
+
+def test_the_readme_names_every_command():
+    text = (ROOT / "README.md").read_text()
+    assert all(f"homeplate {name}" in text for name in COMMANDS)
+
+
+def test_the_overview_lists_every_command():
+    help_text = build_parser([]).format_help()
+    assert all(name in help_text for name in COMMANDS)

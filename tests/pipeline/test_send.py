@@ -1,0 +1,287 @@
+"""The sender's half of the road, against a city that fails, lies, forgets and comes back."""
+
+from datetime import timedelta
+
+import pytest
+
+from agent.audit import AuditLog, LogReader, RecordFile, read_backlog
+from agent.base.clock import to_ms
+from agent.base.errors import RefusedError, UplinkError
+from agent.base.lanes import Lane
+from agent.pipeline.send import Sending, Terms, back_off_s, send_forever
+from agent.spool import SpoolReader
+from agent.trust.entries import (
+    Deleted,
+    DeleteIntent,
+    RefusedReceipt,
+    Stop,
+    Uploaded,
+    decode_entry,
+)
+from agent.trust.frames import frame_hash
+from agent.trust.keys import generate_signer
+from agent.trust.notes import peek_checkpoint
+from agent.trust.receipts import Receipt, sign_receipt
+from agent.uplink import LogPosition, UnverifiedReceipt
+from tests.pipeline.test_watch import DAY_S, Unit
+from tests.sealing import plate_read
+
+
+class FakeCollector:
+    """A city's endpoint in memory: keeps frames, remembers the log, signs receipts."""
+
+    def __init__(self, clock):
+        self.signer, self.clock = generate_signer(), clock
+        self.kept, self.known_size, self.requests = {}, 0, 0
+        self.faults = []
+
+    def deliver(self, upload):
+        self.requests += 1
+        fault = self.faults.pop(0) if self.faults else None
+        if isinstance(fault, Exception):
+            raise fault
+        if upload.previous_size != self.known_size:
+            return LogPosition(self.known_size)
+        head = peek_checkpoint(upload.checkpoint)
+        self.known_size = head.size
+        hashes = tuple(frame_hash(frame) for frame in upload.frames)
+        self.kept |= dict(zip(hashes, upload.frames, strict=True))
+        if fault == "answer lost":
+            raise UplinkError("connection reset")
+        receipt = Receipt(
+            unit="u",
+            frames=hashes if fault != "other frames" else (bytes(32),),
+            log_size=head.size,
+            log_root=head.root,
+            time_ms=to_ms(self.clock.now()),
+        )
+        signer = generate_signer() if fault == "other key" else self.signer
+        signed = sign_receipt(signer, receipt)
+        return UnverifiedReceipt(signed[:-1] if fault == "cut" else signed)
+
+
+class Road:
+    """A unit with frames in its spool, and a sender."""
+
+    def __init__(self, folder, *, reads=(1, 2), crops=True, close=True):
+        self.folder = folder
+        self.unit = Unit(folder, crops="all" if crops else "none")
+        self.clock = self.unit.clock
+        self.city = FakeCollector(self.clock)
+        self.send_key = generate_signer()
+        for number in reads:
+            self.unit.keeping.take((plate_read(number, crop_jpeg=b"\xff\xd8" + bytes(300)),))
+            self.clock.advance(2)
+            self.unit.keeping.commit()
+        if close:
+            self.unit.keeping.close()
+        self.spool = SpoolReader(folder / "spool")
+        self.quota = dict.fromkeys(Lane, 1 << 20)
+        self.start()
+
+    def start(self):
+        self.audit = AuditLog(self.folder / "send", self.send_key, "homeplate/u/send", self.clock)
+        backlog = read_backlog(self.folder / "send")
+        self.sending = Sending(
+            terms=Terms(
+                unit="u",
+                receipt_keys=(self.city.signer.public_key,),
+                retention_s=dict.fromkeys(Lane, DAY_S),
+                quota_bytes=self.quota,
+            ),
+            spool=self.spool,
+            watched=LogReader(self.folder / "audit", known_size=backlog.known_size),
+            backlog=backlog,
+            uplink=self.city,
+            audit=self.audit,
+            clock=self.clock,
+        )
+
+    def restart(self):
+        self.audit.close()
+        self.start()
+
+    def entries(self, *kinds):
+        contents = RecordFile(self.folder / "send" / "entries").follow()
+        return [entry for entry in map(decode_entry, contents) if isinstance(entry, kinds)]
+
+
+def test_all_frames_reach_the_city_and_leave_the_unit(tmp_path):
+    road = Road(tmp_path)
+    road.sending.work()
+    assert len(road.city.kept) == 3
+    assert road.spool.segments() == ()
+    assert sum(entry.reads for entry in road.entries(Uploaded) if entry.lane is Lane.READS) == 2
+    kinds = [type(entry) for entry in road.entries(Uploaded, DeleteIntent, Deleted)]
+    assert kinds == [Uploaded, DeleteIntent, Deleted] * 2
+    assert road.sending.is_drained()
+
+
+def test_an_open_segment_is_sent_and_not_deleted(tmp_path):
+    road = Road(tmp_path, crops=False, close=False)
+    road.sending.work()
+    assert len(road.city.kept) == 2
+    (segment,) = road.spool.segments()
+    assert not segment.closed
+    requests = road.city.requests
+    road.sending.work()
+    assert road.city.requests == requests
+    assert not road.sending.is_drained()
+
+
+def test_what_the_log_does_not_cover_is_not_sent(tmp_path):
+    road = Road(tmp_path, crops=False, close=False)
+    road.unit.audit.append_all = lambda _: 0
+    road.unit.keeping.take((plate_read(3),))
+    road.clock.advance(2)
+    road.unit.keeping.commit()
+    road.sending.work()
+    assert len(road.city.kept) == 2
+
+
+@pytest.mark.parametrize("fault", ["other frames", "other key", "cut"])
+def test_a_false_receipt_is_refused_logged_and_nothing_is_deleted(tmp_path, fault):
+    road = Road(tmp_path)
+    road.city.faults = [fault]
+    with pytest.raises(UplinkError, match="frames stay"):
+        road.sending.work()
+    assert len(road.entries(RefusedReceipt)) == 1
+    assert road.entries(Deleted) == []
+    assert len(road.spool.segments()) == 2
+    road.sending.work()
+    assert road.spool.segments() == ()
+
+
+@pytest.mark.parametrize(
+    "fault", [UplinkError("no route"), RefusedError("409 fork"), "answer lost"], ids=str
+)
+def test_after_a_failure_everything_is_sent_again(tmp_path, fault):
+    road = Road(tmp_path)
+    road.city.faults = [fault]
+    with pytest.raises(UplinkError):
+        road.sending.work()
+    assert len(road.spool.segments()) == 2
+    road.sending.work()
+    assert len(road.city.kept) == 3
+    assert road.spool.segments() == ()
+
+
+def test_a_restart_sends_only_what_has_no_receipt_yet(tmp_path):
+    road = Road(tmp_path, crops=False, close=False)
+    road.sending.work()
+    road.unit.keeping.take((plate_read(3),))
+    road.unit.keeping.close()
+    road.restart()
+    sent = road.city.requests
+    road.sending.work()
+    assert road.city.requests == sent + 1
+    assert len(road.city.kept) == 3
+    assert road.spool.segments() == ()
+
+
+def test_a_city_that_has_seen_another_part_of_the_log_is_given_the_proof_from_there(tmp_path):
+    road = Road(tmp_path)
+    road.city.known_size = 2
+    road.sending.work()
+    assert road.spool.segments() == ()
+
+
+def test_a_city_that_never_agrees_on_the_log_is_left_for_later(tmp_path):
+    road = Road(tmp_path)
+    sizes = iter(range(1, 100))
+    road.city.deliver = lambda _: LogPosition(next(sizes) % 4 + 1)
+    with pytest.raises(UplinkError, match="again and again"):
+        road.sending.work()
+
+
+def test_frames_past_their_retention_are_deleted_without_the_city(tmp_path):
+    road = Road(tmp_path)
+    road.city.faults = [UplinkError("no route")] * 9
+    road.clock.advance(DAY_S + 10)
+    with pytest.raises(UplinkError):
+        road.sending.work()
+    assert road.spool.segments() == ()
+    assert {entry.reason for entry in road.entries(Deleted)} == {"expired"}
+
+
+def test_a_clock_set_back_keeps_nothing_longer(tmp_path):
+    road = Road(tmp_path, reads=(1,), crops=False)
+    later = Road(tmp_path / "later", reads=(1,), crops=False)
+    road.sending.work()
+    noon = road.clock.now()
+    later.sending._city_ms = to_ms(noon + timedelta(days=2))
+    later.clock.set_wall(noon - timedelta(days=5))
+    later.city.faults = [UplinkError("no route")]
+    with pytest.raises(UplinkError):
+        later.sending.work()
+    assert later.spool.segments() == ()
+
+
+def test_near_the_quota_the_oldest_segments_of_the_lane_go(tmp_path):
+    road = Road(tmp_path)
+    road.quota[Lane.CROPS] = 100
+    road.city.faults = [UplinkError("no route")]
+    with pytest.raises(UplinkError):
+        road.sending.work()
+    assert {segment.lane for segment in road.spool.segments()} == {Lane.READS}
+    assert {entry.reason for entry in road.entries(Deleted)} == {"quota"}
+
+
+def test_a_deletion_that_was_announced_is_finished_after_a_restart(tmp_path):
+    road = Road(tmp_path, crops=False)
+    road.spool.delete = lambda _: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        road.sending.work()
+    assert road.entries(Deleted) == []
+    del road.spool.delete
+    road.restart()
+    road.sending.work()
+    assert len(road.entries(Deleted)) == 1
+    assert road.spool.segments() == ()
+
+
+def test_a_damaged_segment_stays_until_its_retention_is_over(tmp_path):
+    road = Road(tmp_path, crops=False)
+    (segment,) = road.spool.segments()
+    content = bytearray(segment.path.read_bytes())
+    content[-10] ^= 1
+    segment.path.write_bytes(content)
+    road.sending.work()
+    assert len(road.city.kept) == 1
+    assert len(road.spool.segments()) == 1
+    road.clock.advance(DAY_S + 10)
+    road.sending.work()
+    (intent,) = road.entries(DeleteIntent)
+    assert (intent.reason, intent.damaged_bytes > 0) == ("expired", True)
+
+
+def test_the_loop_backs_off_and_drains(tmp_path):
+    road = Road(tmp_path)
+    road.city.faults = [UplinkError("no route")] * 3
+    send_forever(
+        road.sending, stop=lambda: False, drain=True, poll_interval_s=1, max_back_off_s=300
+    )
+    assert road.sending.counters.failures == 3
+    assert len(road.clock.waits_s) == 3
+    assert len(road.entries(Stop)) == 1
+    assert road.spool.segments() == ()
+
+
+def test_the_loop_ends_when_it_is_told_to(tmp_path):
+    road = Road(tmp_path)
+    answers = iter([False, True])
+    send_forever(
+        road.sending,
+        stop=lambda: next(answers),
+        drain=False,
+        poll_interval_s=1,
+        max_back_off_s=300,
+    )
+    assert len(road.entries(Stop)) == 1
+
+
+@pytest.mark.parametrize("failures", [1, 2, 5, 40])
+def test_pauses_double_up_to_the_limit_and_differ_between_units(failures):
+    longest = back_off_s(failures, limit_s=300, share=1.0)
+    assert longest == min(2.0 ** (failures - 1), 300)
+    assert 0 < back_off_s(failures, limit_s=300, share=0.0) < longest
