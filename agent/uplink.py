@@ -326,6 +326,8 @@ def _describe(error: Exception) -> str:
             return f"TLS failed ({(error.reason or 'unknown').replace('_', ' ').lower()})"
         case TimeoutError():
             return "no answer in time"
+        case http.client.RemoteDisconnected():  # how TLS 1.3 shows a client that is turned away
+            return "closed without an answer; does the city still accept this unit's certificate?"
         case FileNotFoundError():
             return "no such file"
         case OSError(strerror=str(text)):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agent.base.records import Detections, Direction, Frame
 from agent.base.settings import TrackSettings
 from agent.track import CHECK_FRAMES, SMALLEST_WIDTH_PX, Tracker, judge_direction
+from models.synth.space import Camera
 from tests.fakes import NOON
 
 UNIT = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], np.float32)
@@ -208,3 +209,51 @@ def test_detections_are_left_as_they_were():
     for index in range(3):
         tracker.follow(detections, frame(index))
     np.testing.assert_array_equal(detections.corners, before)
+
+
+POLE = Camera(
+    x_m=0.0, height_m=6.0, yaw_rad=0.0, pitch_rad=0.31, roll_rad=0.01,
+    focal_px=3000.0, width_px=1280, height_px=720,
+)  # fmt: skip
+US_PLATE_M = np.array(
+    [[-0.15, 0, 0.08], [0.15, 0, 0.08], [0.15, 0, -0.08], [-0.15, 0, -0.08]], np.float64
+)
+
+
+def plan_traffic(rng: np.random.Generator, *, seconds: float) -> list[tuple[float, float, float]]:
+    """Return vehicles of three lanes: lane in m, speed in m/s (negative: coming), start in s."""
+    vehicles = []
+    for lane, sign in ((-2.75, -1), (0.0, 1), (2.75, 1)):
+        start = rng.uniform(0, 1)
+        while start < seconds:
+            vehicles.append((lane, sign * rng.uniform(12, 16), start))
+            start += rng.uniform(1.3, 1.8)
+    return vehicles
+
+
+def test_on_a_busy_road_with_missed_plates_no_two_vehicles_share_a_track():
+    rng = np.random.default_rng(11)
+    vehicles = plan_traffic(rng, seconds=12)
+    tracker = Tracker(TrackSettings())
+    tracks_of: dict[int, set[int]] = {}
+    for index in range(round(15 / FRAME_S)):
+        plates, numbers = [], []
+        for number, (lane, speed, start) in enumerate(vehicles):
+            way = (index * FRAME_S - start) * speed + (34 if speed < 0 else 12)
+            quad = (
+                POLE.project(US_PLATE_M + np.array([lane, way, 0.8]))
+                if 11 < way < 35
+                else np.zeros((4, 2))
+            )
+            inside = (quad > 0).all() and (quad < [1280, 720]).all()
+            if inside and rng.random() > 0.1:
+                width = quad[1, 0] - quad[0, 0]
+                plates.append((quad + rng.normal(0, 0.02 * width, (4, 2))).astype(np.float32))
+                numbers.append(number)
+        step = tracker.follow(seen(*plates), frame(index))
+        for number, track in zip(numbers, step.track_ids.tolist(), strict=True):
+            tracks_of.setdefault(number, set()).add(track)
+    tracks = [track for found in tracks_of.values() for track in found]
+    assert len(tracks_of) == len(vehicles) > 20
+    assert len(tracks) == len(set(tracks))
+    assert len(tracks) <= len(vehicles) + 1

@@ -61,7 +61,11 @@ class AuditLog:
             sync_directory(directory)
         empty = Checkpoint(origin=origin, size=0, root=self._tree.root(), number=0)
         self._head = peek_checkpoint(self._note) if self._note else empty
-        self._recover(clock)
+        try:
+            self._recover(clock)
+        except BaseException:
+            self._entries.close()
+            raise
 
     @property
     def size(self) -> int:

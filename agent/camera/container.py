@@ -4,7 +4,6 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlsplit
 
 import av
 import numpy as np
@@ -19,6 +18,8 @@ SIDES_PX = (64, 8192)
 """Least and greatest width and height that are taken for a picture of a road."""
 LUMA_FIRST = re.compile("gray|yuvj?4(20|22|44|40|11)p|nv(12|21|16|24|42)")
 """FFmpeg's pixel formats whose plane 0 is 8-bit luminance; all others are converted to gray."""
+ADDRESS = re.compile(r"^(rtsps?://)([^/]*@)?")
+"""Beginning of an address, with the user and password that it may carry."""
 TIMEOUTS_S = (10.0, 10.0)
 """To open and to read: a camera that is silent for longer is broken."""
 MISSING_S, MISSING_SHARE = 0.5, 0.1
@@ -27,15 +28,12 @@ MISSING_S, MISSING_SHARE = 0.5, 0.1
 
 def is_address(source: str) -> bool:
     """Tell an rtsp:// or rtsps:// address from a path."""
-    return urlsplit(source).scheme in {"rtsp", "rtsps"}
+    return ADDRESS.match(source) is not None
 
 
 def name_source(source: str) -> str:
     """Return `source` for messages: an address without its user and password."""
-    if not is_address(source):
-        return source
-    parts = urlsplit(source)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return ADDRESS.sub(r"\1", source)
 
 
 def open_container(source: str) -> InputContainer:

@@ -94,12 +94,13 @@ class VideoFile:
 
     def _pictures(self) -> Iterator[VideoFrame]:
         """Give the decoder's pictures; leave out and count the broken ones."""
-        stamps: list[int] = []
-        missing = 0
+        first_pts: int | None = None
+        last_pts = missing = 0
         try:
             for packet in self._container.demux(self._stream):
                 if packet.pts is not None:
-                    stamps = [min([*stamps, packet.pts]), max([*stamps, packet.pts])]
+                    first_pts = packet.pts if first_pts is None else min(first_pts, packet.pts)
+                    last_pts = max(last_pts, packet.pts)
                 missing += packet.size > 0
                 for picture in self._decode(packet):
                     missing -= 1
@@ -109,7 +110,7 @@ class VideoFile:
             raise self._explain(found=found, expected="a whole video") from error
         # Decoders also drop frames in silence, those after a damaged one that they depend on.
         self._broken = max(self._broken, missing)
-        self._check_end(stamps)
+        self._check_end(first_pts, last_pts)
 
     def _decode(self, packet: "Packet[VideoStream]") -> Iterator[VideoFrame]:
         """Give the whole pictures of one packet."""
@@ -149,14 +150,14 @@ class VideoFile:
             lores=self._make_lores(y),
         )
 
-    def _check_end(self, stamps: list[int]) -> None:
+    def _check_end(self, first_pts: int | None, last_pts: int) -> None:
         """Refuse a stream that ended too early: a camera never ends, a file may be cut off."""
         if self._live:
             raise self._explain(found="the stream ended", expected="a camera that keeps sending")
-        if not stamps:
+        if first_pts is None:
             return
         missing_s = measure_missing_s(
-            self._container, self._stream, first_pts=stamps[0], last_pts=stamps[1]
+            self._container, self._stream, first_pts=first_pts, last_pts=last_pts
         )
         if missing_s:
             found = f"the last {missing_s:.1f} s of the declared duration are missing"

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+
 from agent import __version__
 from agent.audit import AuditLog
 from agent.base.clock import SystemClock, to_ms
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     unit = load_unit(args.config, clock=clock)
     set_up_logging(level=unit.settings.log_level)
     hotlist = load_hotlist(unit)
+    cv2.setNumThreads(unit.settings.models.threads)
     models = open_models(unit.settings.models, unit.settings.detect)
     camera = open_camera(unit.settings.camera, clock=clock)
     keeping = build_keeping(unit, hotlist, models.manifest_sha256, clock)

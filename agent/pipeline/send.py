@@ -202,20 +202,6 @@ class Sending:
         if content.segment.closed and not content.damaged_bytes:
             self._delete(content.segment, "receipt", damaged_bytes=0)
 
-    def _upload(self, key: SegmentKey, frames: tuple[bytes, ...]) -> None:
-        """Deliver frames; only a receipt for exactly these frames counts."""
-        hashes = tuple(frame_hash(frame) for frame in frames)
-        signed = self._deliver(frames)
-        receipt = self._verify(key, hashes, signed)
-        reads = self._backlog.reads_in(key, hashes)
-        lane, segment = key
-        self._note(
-            Uploaded(at_ms=self._now_ms(), lane=lane, segment=segment, reads=reads, receipt=signed)
-        )
-        self._city_ms = max(self._city_ms, receipt.time_ms)
-        self._acknowledge(receipt.log_size)
-        self._count_upload(lane, len(hashes), reads)
-
     def _deliver(self, frames: tuple[bytes, ...]) -> bytes:
         """Return the city's answer; when it has seen another part of the log, prove from there."""
         for _ in range(DELIVERIES):
@@ -234,6 +220,20 @@ class Sending:
                     self._seen_size = known_size
         message = "the city's endpoint asks for another part of the log again and again"
         raise UplinkError(message)
+
+    def _upload(self, key: SegmentKey, frames: tuple[bytes, ...]) -> None:
+        """Deliver frames; only a receipt for exactly these frames counts."""
+        hashes = tuple(frame_hash(frame) for frame in frames)
+        signed = self._deliver(frames)
+        receipt = self._verify(key, hashes, signed)
+        reads = self._backlog.reads_in(key, hashes)
+        lane, segment = key
+        self._note(
+            Uploaded(at_ms=self._now_ms(), lane=lane, segment=segment, reads=reads, receipt=signed)
+        )
+        self._city_ms = max(self._city_ms, receipt.time_ms)
+        self._acknowledge(receipt.log_size)
+        self._count_upload(lane, len(hashes), reads)
 
     def _acknowledge(self, log_size: int) -> None:
         self._seen_size = log_size

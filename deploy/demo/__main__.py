@@ -24,7 +24,7 @@ from agent.trust.frames import Found, SealedFrame, scan_frames
 from agent.trust.header import encode_header
 from agent.trust.keys import Opener, load_opener
 from deploy.demo.city import UNIT, City, found_city, publish_policy, settle_endpoint, settle_unit
-from deploy.demo.report import Outcome, draw_report
+from deploy.demo.report import Outcome, draw_picture, draw_report
 from deploy.demo.score import score_reads
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except DemoError as error:
             say(f"failed: {error}")
             return 1
-        print(json.dumps(outcome.as_dict()) if args.json else draw_report(outcome))
+        table = draw_report(outcome)
+        print(json.dumps(outcome.as_dict()) if args.json else table)
+        if args.picture:
+            args.picture.write_text(draw_picture(table))
         return 0 if outcome.holds else 1
 
 
@@ -78,6 +81,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--realtime", action="store_true", help="play the clip at its own pace")
     parser.add_argument("--trace", action="store_true", help="count network calls (needs strace)")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="also draw the table, SVG")
     return parser.parse_args(arguments)
 
 

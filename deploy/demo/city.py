@@ -178,7 +178,7 @@ def _make_authority() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     return key, builder.sign(key, hashes.SHA256())
 
 
-def _issue(  # noqa: PLR0913  a certificate has this many parts
+def _issue(
     ca_key: ec.EllipticCurvePrivateKey,
     ca: x509.Certificate,
     key: ec.EllipticCurvePrivateKey,

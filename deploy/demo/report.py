@@ -1,5 +1,6 @@
 """The demo's outcome, and the table that a person reads at its end."""
 
+import html
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from deploy.demo.score import Score
 
 WIDTH = 74
 STRICT_GOAL_PERCENT = 95.0
+GREEN = ' fill="#7ee787"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,24 @@ def draw_report(outcome: Outcome) -> str:
     for held, name, found in outcome.checks:
         lines += [_row(f"  {_mark(held=held)} {name}"), _row(f"      {found}"[: WIDTH - 2])]
     return "\n".join([*lines, _rule("└", "─", "┘")])
+
+
+def draw_picture(table: str) -> str:
+    """Return the table as an SVG picture of a terminal, for the README."""
+    lines = table.strip("\n").splitlines()
+    width, height = 9 * max(map(len, lines)) + 40, 20 * len(lines) + 40
+    rows = "".join(
+        f'<text x="20" y="{34 + 20 * row}" textLength="{9 * len(line)}" xml:space="preserve"'
+        f"{GREEN if '✓' in line else ''}>"
+        f"{html.escape(line)}</text>\n"
+        for row, line in enumerate(lines)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" role="img" '
+        f'font-family="monospace" font-size="15" fill="#e6edf3">\n'
+        f"<title>Output of deploy/dev demo</title>\n"
+        f'<rect width="{width}" height="{height}" rx="8" fill="#0d1117"/>\n{rows}</svg>\n'
+    )
 
 
 def _sections(outcome: Outcome) -> list[tuple[str, list[tuple[str, str]]]]:

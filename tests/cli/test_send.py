@@ -102,15 +102,15 @@ def test_sigterm_ends_the_sender_in_good_order(city):
     assert len(segments(city)) == 1
 
 
-def test_a_certificate_of_another_city_is_refused_with_its_exit_code(city, tmp_path):
+def test_a_certificate_of_another_city_is_told_and_nothing_is_lost(city, tmp_path):
     other = found_city(tmp_path / "other")
     for name in ("tls.key", "tls.crt"):
         shutil.copy(other.unit / "credentials" / name, city.unit / "credentials" / name)
     with serving(city, tmp_path / "logs"), sending(city) as process:
-        _, errors = process.communicate()
-    assert process.returncode == 77
-    assert "does not accept this unit's certificate" in errors.splitlines()[-1]
+        line = await_event(process, "delivery failed")
+    assert "certificate" in line["detail"]
     assert len(segments(city)) == 1
+    assert not logged(city, Uploaded)
 
 
 def test_a_receipt_of_another_key_is_refused_and_nothing_is_deleted(city, tmp_path):

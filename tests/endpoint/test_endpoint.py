@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import re
 import socket
 import ssl
 
@@ -200,9 +201,15 @@ def raw_request(city, running, head: bytes, body: bytes, *, identity=None) -> by
     ):
         secured.sendall(head + body)
         answer = b""
-        while b"\r\n\r\n" not in answer and (chunk := secured.recv(65_536)):
+        while not is_whole(answer) and (chunk := secured.recv(65_536)):
             answer += chunk
         return answer
+
+
+def is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    return bool(end) and len(body) >= int(length[1] if length else 0)
 
 
 def head_of(body: bytes, *, length: int | None = None, media_type="application/cbor", key="x"):

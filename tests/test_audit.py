@@ -1,0 +1,397 @@
+"""The unit's logs: what was appended stays, what was signed is held to, the other side can follow."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.audit import CHECKPOINTS, ENTRIES, AuditLog, LogReader, RecordFile, read_backlog
+from agent.base.append_file import AppendFile
+from agent.base.clock import to_ms
+from agent.base.errors import DeviceError, IntegrityError, SpoolFullError
+from agent.base.lanes import Lane
+from agent.trust.entries import Boot, Gap, IoFailure, Sealed, decode_entry
+from agent.trust.frames import parse_frame
+from agent.trust.keys import generate_signer
+from agent.trust.merkle import leaf_hash, root_of, verify_consistency
+from agent.trust.notes import open_checkpoint
+from tests.audited import BOOT, AuditedUnit, frame_bytes
+from tests.fakes import NOON, FakeClock
+
+ORIGIN = "homeplate/unit-a/watch"
+SIGNER = generate_signer()
+START_MS = to_ms(NOON)
+
+
+def open_log(directory: Path) -> AuditLog:
+    return AuditLog(directory, SIGNER, ORIGIN, FakeClock())
+
+
+def entry(number: int) -> IoFailure:
+    return IoFailure(at_ms=number, place="spool", detail="x" * number)
+
+
+def entries_in(directory: Path):
+    return [decode_entry(content) for content in RecordFile(directory / ENTRIES).follow()]
+
+
+def leaves_in(directory: Path):
+    return [leaf_hash(content) for content in RecordFile(directory / ENTRIES).follow()]
+
+
+def crash(log: AuditLog) -> None:
+    """End the process: the lock goes, nothing else is done."""
+    log._entries.close()
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "audit" / "watch"
+
+
+def test_what_was_appended_is_there_in_order(directory):
+    log = open_log(directory)
+    assert log.append(entry(0)) == 0
+    assert log.append_all([entry(1), entry(2)]) == 1
+    assert entries_in(directory) == [entry(0), entry(1), entry(2)]
+    assert (log.size, log.root()) == (3, root_of(leaves_in(directory)))
+    log.close()
+
+
+def test_a_checkpoint_is_signed_over_all_entries_and_kept(directory):
+    log = open_log(directory)
+    log.append(entry(0))
+    note = log.checkpoint()
+    head = open_checkpoint(note, (SIGNER.public_key,), origin=ORIGIN)
+    assert (head.size, head.root, head.number) == (1, log.root(), 1)
+    assert log.checkpoint() == note
+    log.append(entry(1))
+    log.close()
+    text = (directory / CHECKPOINTS).read_text()
+    assert text.startswith(f"{note}\n")
+    assert text.count("number ") == 2
+
+
+def test_a_log_goes_on_where_it_ended(directory):
+    log = open_log(directory)
+    log.append_all([entry(0), entry(1)])
+    log.close()
+    again = open_log(directory)
+    assert (again.size, again.root()) == (log.size, log.root())
+    again.append(entry(2))
+    head = open_checkpoint(again.checkpoint(), (SIGNER.public_key,), origin=ORIGIN)
+    assert (head.size, head.number) == (3, 2)
+    assert entries_in(directory) == [entry(0), entry(1), entry(2)]
+    again.close()
+
+
+def test_folders_and_files_are_for_the_unit_alone(directory):
+    open_log(directory).close()
+    modes = [path.stat().st_mode & 0o777 for path in (directory, *sorted(directory.iterdir()))]
+    assert modes == [0o750, 0o640, 0o640]
+
+
+def test_one_log_has_one_writer(directory):
+    log = open_log(directory)
+    with pytest.raises(DeviceError, match="another process writes this log"):
+        open_log(directory)
+    log.close()
+    open_log(directory).close()
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12])
+def test_a_torn_end_is_cut_and_told(directory, cut):
+    log = open_log(directory)
+    log.append(entry(0))
+    log.checkpoint()
+    whole = (directory / ENTRIES).stat().st_size
+    log.append(entry(1))
+    crash(log)
+    os.truncate(directory / ENTRIES, whole + cut)
+    again = open_log(directory)
+    assert entries_in(directory) == [entry(0), Gap(at_ms=START_MS, cut_bytes=cut)]
+    again.close()
+
+
+def test_every_cut_behind_the_last_checkpoint_leaves_a_log_that_opens(directory):
+    log = open_log(directory)
+    log.append(entry(0))
+    log.checkpoint()
+    signed = (directory / ENTRIES).stat().st_size
+    log.append_all([entry(number) for number in range(1, 4)])
+    crash(log)
+    content = (directory / ENTRIES).read_bytes()
+    notes = (directory / CHECKPOINTS).read_bytes()
+    for length in range(signed, len(content) + 1):
+        (directory / ENTRIES).write_bytes(content[:length])
+        open_log(directory).close()
+        kept = [item for item in entries_in(directory) if not isinstance(item, Gap)]
+        assert kept == [entry(number) for number in range(len(kept))]
+        (directory / CHECKPOINTS).write_bytes(notes)
+
+
+@pytest.mark.parametrize("tail", [b"homeplate/unit-a", b"\xff\xfe" * 40, b"\n"])
+def test_a_torn_checkpoint_is_cut_and_signed_again(directory, tail):
+    log = open_log(directory)
+    log.append(entry(0))
+    log.close()
+    whole = (directory / CHECKPOINTS).read_bytes()
+    (directory / CHECKPOINTS).write_bytes(whole + tail)
+    again = open_log(directory)
+    assert (directory / CHECKPOINTS).read_bytes() == whole
+    again.close()
+
+
+def test_any_flipped_bit_under_a_checkpoint_stops_the_start(directory):
+    log = open_log(directory)
+    log.append_all([entry(0), entry(1)])
+    log.close()
+    content = (directory / ENTRIES).read_bytes()
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        (directory / ENTRIES).write_bytes(changed)
+        with pytest.raises(IntegrityError, match="audit verify"):
+            open_log(directory)
+    (directory / ENTRIES).write_bytes(content)
+    open_log(directory).close()
+
+
+def test_entries_that_are_not_the_signed_ones_stop_the_start(directory, tmp_path):
+    log = open_log(directory)
+    log.append(entry(1))
+    log.close()
+    other = open_log(tmp_path / "other" / "watch")
+    other.append(entry(2))
+    other.close()
+    (directory / ENTRIES).write_bytes((tmp_path / "other/watch" / ENTRIES).read_bytes())
+    with pytest.raises(IntegrityError, match="found other entries on disk"):
+        open_log(directory)
+
+
+def failing(code: int, *, after_bytes: int = 0):
+    """Return a stand-in for AppendFile.append on a disk that fails."""
+
+    def append(file: AppendFile, content: bytes) -> None:
+        os.write(file._descriptor, content[:after_bytes])
+        raise OSError(code, os.strerror(code))
+
+    return append
+
+
+@pytest.mark.parametrize("after_bytes", [0, 7])
+def test_a_full_disk_adds_nothing_and_may_be_tried_again(directory, monkeypatch, after_bytes):
+    log = open_log(directory)
+    log.append(entry(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(AppendFile, "append", failing(errno.ENOSPC, after_bytes=after_bytes))
+        with pytest.raises(SpoolFullError, match="disk is full"):
+            log.append(entry(1))
+    assert log.append(entry(1)) == 1
+    log.close()
+    assert entries_in(directory) == [entry(0), entry(1)]
+
+
+def test_after_a_failed_disk_the_log_takes_no_more_until_it_is_read_back(directory, monkeypatch):
+    log = open_log(directory)
+    log.append(entry(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(AppendFile, "append", failing(errno.EIO, after_bytes=7))
+        with pytest.raises(DeviceError, match="disk failed"):
+            log.append(entry(1))
+    with pytest.raises(DeviceError, match="failed before"):
+        log.append(entry(1))
+    log.close()
+    again = open_log(directory)
+    again.append(entry(1))
+    again.close()
+    assert entries_in(directory) == [entry(0), entry(1)]
+
+
+def test_a_checkpoint_on_a_full_disk_leaves_the_file_whole(directory, monkeypatch):
+    log = open_log(directory)
+    log.append(entry(0))
+    log.checkpoint()
+    before = (directory / CHECKPOINTS).read_bytes()
+    log.append(entry(1))
+    (directory / CHECKPOINTS).rename(directory / "aside")
+    (directory / CHECKPOINTS).symlink_to("/dev/full")
+    monkeypatch.setattr(os, "truncate", lambda *_: None)
+    with pytest.raises(SpoolFullError, match="disk is full"):
+        log.checkpoint()
+    monkeypatch.undo()
+    (directory / CHECKPOINTS).unlink()
+    (directory / "aside").rename(directory / CHECKPOINTS)
+    note = log.checkpoint()
+    assert (directory / CHECKPOINTS).read_bytes() == before + f"{note}\n".encode()
+    log.close()
+
+
+def test_a_folder_that_cannot_be_made_is_a_device_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeviceError):
+        open_log(tmp_path / "file" / "audit" / "watch")
+
+
+def test_frames_that_missed_the_log_are_those_of_the_last_start_after_its_last_entry(directory):
+    log = open_log(directory)
+    first = parse_frame(frame_bytes(first=0, last=2)).header
+    assert not log.unlogged(first)
+    log.append(Boot(at_ms=0, boot=BOOT, version="1", policy_hash=bytes(32)))
+    assert log.unlogged(first)
+    log.append(sealed(first=0, last=2))
+    log.close()
+    log = open_log(directory)
+    assert not log.unlogged(first)
+    assert log.unlogged(parse_frame(frame_bytes(first=3, last=3)).header)
+    assert log.unlogged(parse_frame(frame_bytes(first=0, last=0, lane=Lane.HITS)).header)
+    log.append(Boot(at_ms=0, boot=bytes(16), version="1", policy_hash=bytes(32)))
+    assert not log.unlogged(parse_frame(frame_bytes(first=3, last=3)).header)
+    log.close()
+
+
+def sealed(*, first: int, last: int, segment: str = "1780315200000-626f6f74-000000") -> Sealed:
+    return Sealed(
+        at_ms=0,
+        lane=Lane.READS,
+        boot=BOOT,
+        first=first,
+        last=last,
+        frame=first.to_bytes(32),
+        length=1,
+        segment=segment,
+    )
+
+
+def test_a_reader_follows_only_what_is_signed(directory):
+    reader = LogReader(directory)
+    assert list(reader.follow()) == []
+    log = open_log(directory)
+    log.append(entry(0))
+    assert list(reader.follow()) == []
+    note = log.checkpoint()
+    log.append(entry(1))
+    assert list(reader.follow()) == [entry(0)]
+    assert (reader.size, reader.note) == (1, note)
+    assert list(reader.follow()) == []
+    log.checkpoint()
+    assert list(reader.follow()) == [entry(1)]
+    log.close()
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.data())
+@settings(deadline=None, max_examples=25)
+def test_a_reader_proves_growth_from_every_size_that_the_city_may_have_seen(
+    tmp_path_factory, batches, data
+):
+    directory = tmp_path_factory.mktemp("log") / "watch"
+    log = open_log(directory)
+    known = data.draw(st.integers(0, 12))
+    reader = LogReader(directory, known_size=known)
+    for batch in batches:
+        log.append_all([entry(number) for number in range(batch)])
+        log.checkpoint()
+        assert len(list(reader.follow())) == batch
+        reader.acknowledge(data.draw(st.integers(0, reader.size + 2)))
+    leaves = leaves_in(directory)
+    for size in range(len(leaves) + 1):
+        verify_consistency(
+            old_size=size,
+            old_root=root_of(leaves[:size]),
+            size=len(leaves),
+            root=log.root(),
+            proof=reader.prove_from(size),
+        )
+    log.close()
+
+
+def test_a_reader_holds_few_leaves_of_a_long_log(directory, monkeypatch):
+    monkeypatch.setattr("agent.audit.reader._HELD_LEAVES", 4)
+    log = open_log(directory)
+    log.append_all([entry(number) for number in range(50)])
+    log.checkpoint()
+    reader = LogReader(directory)
+    assert len(list(reader.follow())) == 50
+    assert len(reader._later) <= 8
+    leaves = leaves_in(directory)
+    verify_consistency(
+        old_size=1, old_root=leaves[0], size=50, root=log.root(), proof=reader.prove_from(1)
+    )
+    log.close()
+
+
+def test_a_reader_refuses_to_prove_what_was_never_there(directory):
+    log = open_log(directory)
+    log.append(entry(0))
+    log.checkpoint()
+    reader = LogReader(directory)
+    list(reader.follow())
+    with pytest.raises(IntegrityError, match="the city has seen 2"):
+        reader.prove_from(2)
+    log.close()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "other"])
+def test_a_reader_refuses_a_log_that_is_not_the_signed_one(directory, tmp_path, damage):
+    log = open_log(directory)
+    log.append_all([entry(0), entry(1)])
+    log.close()
+    path = directory / ENTRIES
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[-6] ^= 1
+    elif damage == "cut":
+        del content[-1]
+    else:
+        other = open_log(tmp_path / "other" / "watch")
+        other.append_all([entry(0), entry(2)])
+        other.close()
+        content = bytearray((tmp_path / "other/watch" / ENTRIES).read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(IntegrityError, match="on disk"):
+        list(LogReader(directory).follow())
+
+
+def test_records_across_chunks_of_the_file_are_read_whole(directory, monkeypatch):
+    monkeypatch.setattr("agent.audit.files._CHUNK_BYTES", 11)
+    log = open_log(directory)
+    log.append_all([entry(number) for number in range(40)])
+    log.close()
+    assert entries_in(directory) == [entry(number) for number in range(40)]
+
+
+def test_reading_stops_soon_after_damage(directory, monkeypatch):
+    monkeypatch.setattr("agent.audit.files._CHUNK_BYTES", 4096)
+    log = open_log(directory)
+    log.append_all([entry(1)] * 20_000)
+    log.close()
+    path = directory / ENTRIES
+    content = path.read_bytes()
+    path.write_bytes(b"\xff" + content[1:])
+    records = RecordFile(path)
+    assert list(records.follow()) == []
+    assert records.offset == 0
+
+
+def test_a_backlog_is_what_both_logs_leave_to_do(tmp_path):
+    unit = AuditedUnit(tmp_path)
+    done = unit.seal()
+    unit.next_segment()
+    left = unit.seal()
+    unit.upload(done, reads=3)
+    unit.delete(done, "receipt")
+    half = unit.seal()
+    unit.upload(half, reads=6)
+    unit.crash()
+    backlog = read_backlog(unit.state / "audit/send")
+    reader = LogReader(unit.state / "audit/watch", known_size=backlog.known_size)
+    for item in reader.follow():
+        backlog.note_watched(item)
+    key = (Lane.READS, left)
+    assert backlog.known_size == unit.watch.size
+    assert backlog.to_upload(key, tuple(unit.hashes[left])) == ()
+    assert backlog.is_settled(key, tuple(unit.hashes[left]))
+    assert backlog.to_upload((Lane.READS, done), tuple(unit.hashes[done])) == ()
