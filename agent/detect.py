@@ -34,10 +34,11 @@ def detect_plates(frame: Frame, detector: Detector) -> Detections:
     """
     image = pad_plane(frame.lores, multiple_px=detector.stride)
     scores, corners = detector.network.run(image[None, None])
-    sure = scores >= detector.threshold
-    scores, corners = scores[sure], corners[sure]
+    count = int((scores >= detector.threshold).sum())
+    scores, corners = scores[:count], corners[:count]
     convex = find_convex(corners, least_px=SMALLEST_PX2)
-    scores, corners = scores[convex], corners[convex]
+    if not convex.all():
+        scores, corners = scores[convex], corners[convex]
     firsts = np.flatnonzero(find_firsts(corners, limit=SAME_PLATE))[: detector.max_plates]
     rows, columns = frame.y.shape
     scale = np.array([columns / frame.lores.shape[1], rows / frame.lores.shape[0]], np.float32)

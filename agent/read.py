@@ -26,6 +26,9 @@ and more than that share of all."""
 STRANGE_CONFIDENCE, STRANGE_SHARE, STRANGE_LOOKS = 0.8, 0.5, 2
 """A look that is that sure of a text in which that share of the characters differs shows another
 vehicle; that many such looks in a row part a track."""
+MARGIN_TURNS = ((0.0, 0.0), (0.02, 0.0), (-0.015, 0.0), (0.01, 0.025), (0.03, 0.0))
+"""Shares of width and height added to the reader's margin in turn. Measured on vehicles that stand
+still: 1 to 3 % more plates right, a quarter of the wrong ones less, with as many looks."""
 MERGE_MS = 1500
 """The same text again within this time is the same vehicle: it was hidden for a moment."""
 JPEG_WIDTH_PX, JPEG_QUALITY = 192, 70
@@ -49,11 +52,22 @@ class Reader:
     """The classes in their order; blank comes after them."""
 
 
-def read_crops(y: Plane, corners: Corners, reader: Reader) -> Slots:
-    """Return what the plates at `corners` show, in one call of the network for all of them."""
+def read_crops(y: Plane, corners: Corners, reader: Reader, *, turn: int = 0) -> Slots:
+    """Return what the plates at `corners` show, in one call of the network for all of them.
+
+    Args:
+        y: (H, W).
+        corners: (N, 4, 2).
+        reader: The network.
+        turn: Number of the frame. Each turn shows a little more or less around the plate, so that
+            the looks at a vehicle that stands still differ, and an error of its corners does not
+            become an error of every look.
+    """
     if not len(corners):
         return collapse_columns(np.zeros((0, 1, len(reader.alphabet) + 1), np.float32))
-    crops = cut_crops(y, corners, size_px=reader.size_px, margin=reader.margin)
+    more_x, more_y = MARGIN_TURNS[turn % len(MARGIN_TURNS)]
+    margin = (reader.margin[0] + more_x, reader.margin[1] + more_y)
+    crops = cut_crops(y, corners, size_px=reader.size_px, margin=margin)
     (columns,) = reader.network.run(crops[:, None])
     return collapse_columns(columns)
 

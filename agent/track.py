@@ -142,6 +142,9 @@ def step_tracks(
         next_id: Number of the first new track.
         settings: Patience and limits.
     """
+    if not len(tracks) and not len(detections.scores):
+        nothing = np.zeros(0, np.int64)
+        return Step(tracks=tracks, track_ids=nothing, wanted=nothing, ended=())
     owner = match_nearest(measure_costs(tracks, detections.corners, frame.index))
     new = np.flatnonzero(owner < 0)
     owner[new] = len(tracks) + np.arange(len(new))

@@ -321,16 +321,13 @@ def _describe(error: Exception) -> str:
     """Return in a few words what happened, whatever the exception's own text."""
     match error:
         case ssl.SSLCertVerificationError():
-            return f"its certificate is not the city's ({error.verify_message})"
+            text = f"its certificate is not the city's ({error.verify_message})"
         case ssl.SSLError():
-            return f"TLS failed ({(error.reason or 'unknown').replace('_', ' ').lower()})"
+            text = f"TLS failed ({(error.reason or 'unknown').replace('_', ' ').lower()})"
         case TimeoutError():
-            return "no answer in time"
-        case http.client.RemoteDisconnected():  # how TLS 1.3 shows a client that is turned away
-            return "closed without an answer; does the city still accept this unit's certificate?"
-        case FileNotFoundError():
-            return "no such file"
-        case OSError(strerror=str(text)):
-            return text.lower()
+            text = "no answer in time"
+        case OSError(strerror=str(reason)):
+            text = reason.lower()
         case _:
-            return str(error) or type(error).__name__
+            text = str(error) or type(error).__name__
+    return text

@@ -68,9 +68,7 @@ class AuditedUnit:
         self.spool = SpoolWriter(self.state / "spool", settings, QUOTA, BOOT)
         self.spool.recover()
         for log, boot in ((self.watch, BOOT), (self.send, SEND_BOOT)):
-            log.append(
-                Boot(at_ms=self.now_ms(), boot=boot, version="1", policy_hash=bytes(32))
-            )
+            log.append(Boot(at_ms=self.now_ms(), boot=boot, version="1", policy_hash=bytes(32)))
 
     @property
     def state(self) -> Path:

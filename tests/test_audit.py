@@ -1,4 +1,4 @@
-"""The unit's logs: what was appended stays, what was signed is held to, the other side can follow."""
+"""The unit's logs: what was appended stays, what was signed is held to, others can follow."""
 
 import errno
 import os

@@ -71,6 +71,23 @@ def test_a_plate_seen_at_an_angle_is_straightened(reader):
     ]
 
 
+def test_each_turn_shows_a_little_more_or_less_around_the_plate(reader):
+    corners = make_corners(200, 200, 140, 70)
+    picture = show_plates({"6WJD271": corners})
+    crops = []
+
+    class Kept:
+        def run(self, pixels, /):
+            crops.append(pixels.copy())
+            return reader.network.run(pixels)
+
+    kept = replace(reader, network=Kept())
+    found = [texts_of(read_crops(picture, corners[None], kept, turn=turn)) for turn in range(6)]
+    assert found == [["6WJD271"]] * 6
+    assert len({crop.tobytes() for crop in crops}) == 5
+    assert (crops[0] == crops[5]).all()
+
+
 def test_without_crops_the_network_is_not_asked(reader):
     counted = Counted(reader.network)
     none = np.zeros((0, 4, 2), np.float32)

@@ -34,7 +34,7 @@ def watch(camera, models):
             found = detect_plates(frame, models.detector)
             step = tracker.follow(found, frame, certain=ballots.certain, swapped=ballots.swapped)
             corners = found.corners[step.wanted]
-            slots = read_crops(frame.y, corners, models.reader)
+            slots = read_crops(frame.y, corners, models.reader, turn=frame.index)
             ballots.count(
                 frame, track_ids=step.track_ids[step.wanted], corners=corners, slots=slots
             )

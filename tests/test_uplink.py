@@ -1,17 +1,17 @@
 """The one door: what goes through it, and that nothing goes to anyone but the city."""
 
-import os
 import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from agent.base.errors import CredentialError, RefusedError, UplinkError
 from agent.trust.policy import Endpoint
 from agent.trust.uploads import Upload, decode_upload, idempotency_key
-from agent.uplink import LogPosition, UnverifiedReceipt, Uplink
+from agent.uplink import LogPosition, UnverifiedReceipt, Uplink, _spki_of
 from tests.certificates import LAST_YEAR, SERVER_NAME, Identity, issue, make_authority
 from tests.tls_servers import (
     OK,
@@ -27,6 +27,7 @@ from tests.tls_servers import (
 
 SECRET = b"sealed bytes that must not go astray"
 UPLOAD = Upload(frames=(SECRET,), checkpoint="a note", previous_size=3, proof=(bytes(32),))
+OPEN_FILES = Path("/proc/self/fd")
 RECEIPT = UnverifiedReceipt(b"receipt")
 
 
@@ -130,6 +131,20 @@ def test_a_connection_closed_meanwhile_is_opened_again(town):
     assert server.connections == 3
 
 
+def test_an_endpoint_that_closes_after_each_answer_is_called_again(town):
+    closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with town.serve(answering(closing)) as server:
+        uplink = town.uplink(server.port)
+        assert [uplink.deliver(UPLOAD) for _ in range(2)] == [RECEIPT] * 2
+        uplink.close()
+    assert server.connections == 2
+
+
+def test_a_certificate_that_cannot_be_read_is_an_uplink_error():
+    with pytest.raises(UplinkError, match="cannot be read"):
+        _spki_of(b"no certificate")
+
+
 def test_the_next_address_is_tried_when_one_does_not_answer(town):
     with town.serve(answering(OK)) as server:
         addresses = ("127.0.0.2", "::1", "127.0.0.1")
@@ -174,33 +189,38 @@ def test_an_imposter_receives_no_byte(town, kind, message, asks):
     options = {"identity": imposter(town, kind)}
     if not asks:
         options["client_authority"] = None
-    with town.serve(listening, **options) as server:
-        with pytest.raises(UplinkError, match=message) as caught:
-            deliver(town, server)
-        assert not isinstance(caught.value, RefusedError)
+    with (
+        town.serve(listening, **options) as server,
+        pytest.raises(UplinkError, match=message) as caught,
+    ):
+        deliver(town, server)
+    assert type(caught.value) is UplinkError
     assert server.connections == 1
     assert server.received == b""
 
 
 def test_a_name_only_in_the_subject_does_not_count(town):
     identity = issue(town.authority, SERVER_NAME)
-    with town.serve(listening, identity=identity) as server:
-        with pytest.raises(UplinkError, match="not the city's"):
-            deliver(town, server)
+    with (
+        town.serve(listening, identity=identity) as server,
+        pytest.raises(UplinkError, match="not the city's"),
+    ):
+        deliver(town, server)
     assert server.received == b""
 
 
 def test_tls_1_2_receives_no_byte(town):
-    with town.serve(listening, version=ssl.TLSVersion.TLSv1_2) as server:
-        with pytest.raises(UplinkError, match="TLS failed .*protocol version"):
-            deliver(town, server)
+    with (
+        town.serve(listening, version=ssl.TLSVersion.TLSv1_2) as server,
+        pytest.raises(UplinkError, match=r"TLS failed .*protocol version"),
+    ):
+        deliver(town, server)
     assert server.received == b""
 
 
 def test_a_server_without_tls_receives_no_byte_of_a_body(town):
-    with plain_listener() as (port, came):
-        with pytest.raises(UplinkError, match="not reached"):
-            town.uplink(port).deliver(UPLOAD)
+    with plain_listener() as (port, came), pytest.raises(UplinkError, match="not reached"):
+        town.uplink(port).deliver(UPLOAD)
     assert all(SECRET not in content for content in came)
 
 
@@ -311,9 +331,8 @@ def test_no_name_is_resolved(town, monkeypatch):
     ],
 )
 def test_every_other_answer_is_an_error_with_its_reason(town, answered, error, message):
-    with town.serve(answering(answered)) as server:
-        with pytest.raises(error, match=message) as caught:
-            deliver(town, server)
+    with town.serve(answering(answered)) as server, pytest.raises(error, match=message) as caught:
+        deliver(town, server)
     assert type(caught.value) is error
     assert len(str(caught.value)) < 400
 
@@ -322,15 +341,13 @@ def test_every_other_answer_is_an_error_with_its_reason(town, answered, error, m
     "handle", [pytest.param(silent, id="never"), pytest.param(dripping, id="a byte at a time")]
 )
 def test_an_answer_that_does_not_come_in_time_is_an_uplink_error(town, handle):
-    with town.serve(handle) as server:
-        with pytest.raises(UplinkError, match="no answer in time"):
-            deliver(town, server, timeout_s=0.2)
+    with town.serve(handle) as server, pytest.raises(UplinkError, match="no answer in time"):
+        deliver(town, server, timeout_s=0.2)
 
 
 def test_a_reset_connection_is_an_uplink_error(town):
-    with town.serve(resetting) as server:
-        with pytest.raises(UplinkError) as caught:
-            deliver(town, server)
+    with town.serve(resetting) as server, pytest.raises(UplinkError) as caught:
+        deliver(town, server)
     assert not isinstance(caught.value, RefusedError)
 
 
@@ -344,9 +361,11 @@ def test_the_uplink_works_again_after_a_failure(town):
 
 
 def test_a_city_that_does_not_know_our_certificate_is_a_matter_of_credentials(town):
-    with town.serve(listening, client_authority=make_authority("another")) as server:
-        with pytest.raises(CredentialError, match="does not accept this unit's certificate"):
-            deliver(town, server)
+    with (
+        town.serve(listening, client_authority=make_authority("another")) as server,
+        pytest.raises(CredentialError, match="does not accept this unit's certificate"),
+    ):
+        deliver(town, server)
 
 
 def credential_faults(town: Town, folder: Path) -> dict[str, tuple[Path, Path]]:
@@ -354,8 +373,6 @@ def credential_faults(town: Town, folder: Path) -> dict[str, tuple[Path, Path]]:
     text.write_text("no PEM")
     other = issue(town.authority, "other").write(folder, "other")
     locked = folder / "locked.key"
-    from cryptography.hazmat.primitives import serialization
-
     locked.write_bytes(
         issue(town.authority, "locked").key.private_bytes(
             serialization.Encoding.PEM,
@@ -387,9 +404,9 @@ def test_a_ca_that_is_none_stops_the_start(town):
 
 
 def test_no_file_descriptor_is_left_behind(town):
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(OPEN_FILES.iterdir()))
     with town.serve(listening, identity=imposter(town, "other key")) as server:
         for _ in range(3):
             with pytest.raises(UplinkError):
                 deliver(town, server)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(OPEN_FILES.iterdir())) == before

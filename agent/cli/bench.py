@@ -1,10 +1,28 @@
 """`homeplate bench images|video`: how fast and how exact the agent sees, on material with truth."""
 
 import argparse
+from dataclasses import dataclass
 
 import cv2
 
 from agent.cli import bench_images, bench_video
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """Turns an argument into a number within bounds."""
+
+    kind: type[int] | type[float]
+    low: float
+    high: float
+
+    def __call__(self, text: str) -> float:
+        """Return the number; argparse reports the error."""
+        number = self.kind(text)
+        if not self.low <= number <= self.high:
+            message = f"found {text}; expected {self.low} to {self.high}"
+            raise argparse.ArgumentTypeError(message)
+        return number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bench_video.add_arguments(video)
     for kind in (images, video):
         kind.add_argument("--models", default="", metavar="FOLDER", help="folder of manifest.toml")
-        kind.add_argument("--threads", type=int, default=1, help="of each network (default 1)")
         kind.add_argument(
-            "--lores-width", type=int, default=640, metavar="PX", help="the detector's view"
+            "--threads", type=Bounded(int, 1, 16), default=1, metavar="N", help="of each network"
         )
-        kind.add_argument("--threshold", type=float, help="lowest score of a plate, 0 to 1")
+        kind.add_argument(
+            "--lores-width",
+            type=Bounded(int, 160, 4096),
+            default=640,
+            metavar="PX",
+            help="width of the detector's view (default 640)",
+        )
+        kind.add_argument(
+            "--threshold", type=Bounded(float, 0, 1), metavar="SHARE", help="lowest score, 0 to 1"
+        )
 
 
 def run(args: argparse.Namespace) -> int:

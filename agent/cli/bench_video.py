@@ -156,7 +156,7 @@ def look_at(frame: Frame, eyes: Eyes, sums: Sums) -> tuple[PlateRead, ...]:
         )
     corners = detections.corners[step.wanted]
     with meter.measure("rectify"):
-        slots = read_crops(frame.y, corners, eyes.reader)
+        slots = read_crops(frame.y, corners, eyes.reader, turn=frame.index)
     with meter.measure("vote"):
         eyes.ballots.count(
             frame, track_ids=step.track_ids[step.wanted], corners=corners, slots=slots

@@ -115,7 +115,7 @@ def _see(frame: Frame, seeing: Seeing, counters: WatchCounters) -> tuple[PlateRe
     found = detect_plates(frame, seeing.detector)
     step = seeing.tracker.follow(found, frame, certain=ballots.certain, swapped=ballots.swapped)
     corners = found.corners[step.wanted]
-    slots = read_crops(frame.y, corners, seeing.reader)
+    slots = read_crops(frame.y, corners, seeing.reader, turn=frame.index)
     ballots.count(frame, track_ids=step.track_ids[step.wanted], corners=corners, slots=slots)
     counters.plates += len(found.scores)
     counters.crops_read += len(corners)

@@ -1,1 +1,1 @@
-"""Arithmetic on bytes: keys, frames, Merkle tree, policy, receipts. No pictures, no disk, no network."""
+"""Arithmetic on bytes: keys, frames, Merkle tree, policy, receipts. No picture, disk or network."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from agent.base.errors import IntegrityError
 from agent.trust.balance import Claim, Finding
@@ -147,17 +148,16 @@ def _read_entries(
 
 def _compare_heads(review: LogReview, heads: Sequence[Checkpoint]) -> None:
     """Hold the entries against what was signed."""
-    before = 0
-    for head in heads:
-        if head.size < before:
+    review.signed_size = max((head.size for head in heads), default=0)
+    for earlier, head in pairwise(heads):
+        if head.size < earlier.size:
             review.find("checkpoint-order", f"checkpoint {head.number} is of a shorter log")
-        before = max(before, head.size)
+    for head in heads:
         if head.size <= review.size and head.root != review.roots.get(head.size, EMPTY_ROOT):
             review.find("checkpoint-root", f"entries are not those of checkpoint {head.number}")
             break
-    review.signed_size = before
-    if before > review.size:
-        detail = f"{review.size} whole entries; {before} are signed"
+    if review.signed_size > review.size:
+        detail = f"{review.size} whole entries; {review.signed_size} are signed"
         review.find("entry-damaged" if review.loose_bytes else "log-truncated", detail)
     if review.ended and review.unsigned:
         detail = f"signed off, but the last {review.unsigned} entries are not signed"

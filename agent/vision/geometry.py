@@ -168,8 +168,11 @@ def find_firsts(quads: Quads, *, limit: float) -> NDArray[np.bool_]:
         quads: Best first.
         limit: Share of the smaller of two bounding boxes, 0 to 1.
     """
+    if len(quads) <= 1:
+        return np.ones(len(quads), np.bool_)
+    order = np.arange(len(quads))
     boxes = bound_quads(quads)
-    covered = np.triu(measure_overlap(boxes, boxes) > limit, k=1)
+    covered = (measure_overlap(boxes, boxes) > limit) & (order[:, None] < order)
     return np.asarray(~covered.any(axis=0))
 
 

@@ -1,6 +1,6 @@
-"""Measure an exported detector: on fresh scenes, on indexed pictures, and with the reader.
+r"""Measure an exported detector: on fresh scenes, on indexed pictures, and with the reader.
 
-    python -m models.detector.evaluate models/detector.onnx --scenes FRESH --pictures DATA \\
+python -m models.detector.evaluate models/detector.onnx --scenes FRESH --pictures DATA \\
         --datasets ucsd_stills ucsd_extra [--reader models/reader.onnx --margins 0.04 0.08]
 """
 
@@ -96,9 +96,13 @@ def load_rows(folder: Path, dataset: str) -> list[Row]:
     """Return the index rows of a dataset."""
     with (folder / "index.csv").open() as lines:
         return [
-            Row(path=row["path"], text=row["text"],
-                box=tuple(float(row[key]) for key in ("x1", "y1", "x3", "y3")))
-            for row in csv.DictReader(lines) if row["dataset"] == dataset
+            Row(
+                path=row["path"],
+                text=row["text"],
+                box=tuple(float(row[key]) for key in ("x1", "y1", "x3", "y3")),
+            )
+            for row in csv.DictReader(lines)
+            if row["dataset"] == dataset
         ]
 
 
@@ -121,8 +125,11 @@ def measure_pictures(
 
 
 def measure_reads(
-    model: onnxruntime.InferenceSession, reader: onnxruntime.InferenceSession, folder: Path,
-    rows: list[Row], margins: tuple[float, float],
+    model: onnxruntime.InferenceSession,
+    reader: onnxruntime.InferenceSession,
+    folder: Path,
+    rows: list[Row],
+    margins: tuple[float, float],
 ) -> float:
     """Return the percentage of rows whose text is read exactly from the best find."""
     right = 0
@@ -145,7 +152,9 @@ def rectify(gray: Gray, quad: NDArray[np.float32], margins: tuple[float, float])
 
 def read(reader: onnxruntime.InferenceSession, crop: Gray) -> str:
     """Return the most likely characters of a crop."""
-    best = reader.run(["log_probs"], {reader.get_inputs()[0].name: crop[None, None]})[0][0].argmax(-1)
+    best = reader.run(["log_probs"], {reader.get_inputs()[0].name: crop[None, None]})[0][0].argmax(
+        -1
+    )
     kept = [b for a, b in zip([-1, *best[:-1]], best, strict=True) if a != b and b < len(ALPHABET)]
     return "".join(ALPHABET[index] for index in kept)
 

@@ -64,7 +64,7 @@ def augment(
     """Return a turned, scaled, mirrored and relit window, its points, and whether mirrored."""
     scale = np.exp(rng.uniform(np.log(0.7), np.log(1.45)))
     angle = np.clip(rng.normal(0, 0.05), -0.15, 0.15)
-    mirrored = bool(rng.random() < 0.5)  # noqa: PLR2004
+    mirrored = bool(rng.random() < 0.5)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     if mirrored:
         turn = turn @ np.diag([-1, 1])
@@ -86,7 +86,7 @@ def _relight(rng: np.random.Generator, window: NDArray[np.uint8]) -> NDArray[np.
     levels = np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.25))
     levels = levels * rng.uniform(0.7, 1.25) + rng.uniform(-0.08, 0.08)
     window = cv2.LUT(window, np.clip(levels * 255, 0, 255).astype(np.uint8))
-    if rng.random() < 0.25:  # noqa: PLR2004
+    if rng.random() < 0.25:
         noise = cv2.randn(np.empty(window.shape, np.int16), 0, rng.uniform(1, 8))
         window = np.clip(window + noise, 0, 255).astype(np.uint8)
     return window
@@ -124,7 +124,7 @@ def _sample(rng: np.random.Generator, scenes: Scenes, row: int) -> tuple[np.ndar
     heat = np.zeros((ROWS, COLUMNS), np.float32)
     for quad in quads:
         np.maximum(heat, _bump(quad), out=heat)
-    counted[heat > 0.3] = 1  # noqa: PLR2004
+    counted[heat > 0.3] = 1
     return image, heat, counted, quads, kinds
 
 
@@ -135,7 +135,7 @@ def _is_seen(quad: NDArray[np.float32]) -> bool:
     middle = quad.mean(axis=0)
     within = (middle >= 0).all() and (middle < [WIDTH_PX, HEIGHT_PX]).all()
     share = np.prod(np.maximum(inside, 0) / (high - low))
-    return bool(within and share > 0.65 and high[0] - low[0] >= TINY_PX)  # noqa: PLR2004
+    return bool(within and share > 0.65 and high[0] - low[0] >= TINY_PX)
 
 
 def _bump(quad: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -161,24 +161,33 @@ def _collate(samples: list[tuple[np.ndarray, ...]]) -> Batch:
                 corners += _corner_rows(index, quad)
     table = torch.from_numpy(np.array(centres, np.float32).reshape(-1, 12))
     fine = torch.from_numpy(np.array(corners, np.float32).reshape(-1, 7))
-    images, heat, counted = (torch.from_numpy(np.stack(part)) for part in list(zip(*samples))[:3])
+    images, heat, counted = (
+        torch.from_numpy(np.stack(part)) for part in list(zip(*samples, strict=False))[:3]
+    )
     return Batch(
-        images=images[:, None], heat=heat, counted=counted,
-        centre_cells=table[:, :3].long(), centre_corners=table[:, 3:11].reshape(-1, 4, 2),
-        centre_weights=table[:, 11], corner_cells=fine[:, :4].long(),
-        corner_places=fine[:, 4:6], corner_weights=fine[:, 6],
+        images=images[:, None],
+        heat=heat,
+        counted=counted,
+        centre_cells=table[:, :3].long(),
+        centre_corners=table[:, 3:11].reshape(-1, 4, 2),
+        centre_weights=table[:, 11],
+        corner_cells=fine[:, :4].long(),
+        corner_places=fine[:, 4:6],
+        corner_weights=fine[:, 6],
     )
 
 
 def _corner_rows(index: int, quad: NDArray[np.float32]) -> list[tuple[float, ...]]:
     """Return (picture, corner, row, column, x, y, weight) for the cells around each corner."""
     width = float(np.ptp(quad[:, 0]))
-    reach = 2 if width > 110 else 1  # noqa: PLR2004
+    reach = 2 if width > 110 else 1
     weight = float(np.clip(64 / width, 0.4, 1.6)) / (2 * reach + 1) ** 2
     rows = []
     for corner, (x, y) in enumerate(quad):
         column, row = int(np.floor(x / STRIDE)), int(np.floor(y / STRIDE))
         for dx in range(max(column - reach, 0), min(column + reach + 1, COLUMNS)):
-            rows += [(index, corner, dy, dx, x, y, weight)
-                     for dy in range(max(row - reach, 0), min(row + reach + 1, ROWS))]
+            rows += [
+                (index, corner, dy, dx, x, y, weight)
+                for dy in range(max(row - reach, 0), min(row + reach + 1, ROWS))
+            ]
     return rows

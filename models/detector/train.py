@@ -92,7 +92,9 @@ def train(scenes: tuple[Scenes, ...], run: Path, *, minutes: float, threads: int
             average.update_parameters(model)
         step += 1
         if step % 50 == 0:
-            named = zip(("heat", "width", "coarse", "fine"), (heat, width, coarse, fine), strict=True)
+            named = zip(
+                ("heat", "width", "coarse", "fine"), (heat, width, coarse, fine), strict=True
+            )
             values = "  ".join(f"{name} {float(value):.4f}" for name, value in named)
             print(f"{elapsed_s / 60:6.1f} min  step {step}  {values}", file=sys.stderr, flush=True)
         if time.monotonic() - saved > SAVE_EVERY_S:
@@ -127,17 +129,27 @@ def export(model: Detector, path: Path) -> None:
     decoded = Decoded(model.to(memory_format=torch.contiguous_format).float()).eval()
     sample = torch.zeros(1, 1, 384, 640, dtype=torch.uint8)
     torch.onnx.export(
-        decoded, (sample,), str(path), opset_version=18, dynamo=False, input_names=["image"],
-        output_names=["scores", "corners"], dynamic_axes={"image": {2: "height", 3: "width"}},
+        decoded,
+        (sample,),
+        str(path),
+        opset_version=18,
+        dynamo=False,
+        input_names=["image"],
+        output_names=["scores", "corners"],
+        dynamic_axes={"image": {2: "height", 3: "width"}},
     )
 
 
 def main() -> None:
     """Train and export from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("scenes", type=Path, nargs="*", help="folders written by models.synth.scenes")
+    parser.add_argument(
+        "scenes", type=Path, nargs="*", help="folders written by models.synth.scenes"
+    )
     parser.add_argument("--run", type=Path, required=True, help="folder of the checkpoint")
-    parser.add_argument("--minutes", type=float, default=60.0, help="training time in all; 0: export")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="training time in all; 0: export"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--onnx", type=Path, help="where to write the network afterwards")
     args = parser.parse_args()

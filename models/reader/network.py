@@ -10,14 +10,22 @@ from torch import Tensor, nn
 from models.reader.evaluate import BLANK
 
 COLUMNS = 32
+NEIGHBOUR = 4  # columns a character usually takes; the last block sees two on each side
 CONTRAST_FLOOR = 4.0  # grey levels; keeps an empty crop from being blown up to noise
 
 
-def block(inward: int, outward: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Module:
+def block(
+    inward: int,
+    outward: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    *,
+    reach: int = 1,
+) -> nn.Module:
     """Return convolution, normalisation, ReLU; height shrinks by the kernel when it is (3, 1)."""
-    padding = (0 if kernel == (3, 1) else kernel[0] // 2, kernel[1] // 2)
+    padding = (0 if kernel == (3, 1) else kernel[0] // 2, kernel[1] // 2 * reach)
     return nn.Sequential(
-        nn.Conv2d(inward, outward, kernel, stride, padding, bias=False),
+        nn.Conv2d(inward, outward, kernel, stride, padding, (1, reach), bias=False),
         nn.BatchNorm2d(outward), nn.ReLU(inplace=True),
     )  # fmt: skip
 
@@ -25,10 +33,10 @@ def block(inward: int, outward: int, kernel: tuple[int, int], stride: tuple[int,
 class Residual(nn.Module):
     """A block added to its input."""
 
-    def __init__(self, channels: int, kernel: tuple[int, int]) -> None:
-        """Keep size and channels."""
+    def __init__(self, channels: int, kernel: tuple[int, int], *, reach: int = 1) -> None:
+        """Keep size and channels; `reach` columns lie between the taps."""
         super().__init__()
-        self.body = block(channels, channels, kernel, (1, 1))
+        self.body = block(channels, channels, kernel, reach=reach)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x + body(x)."""
@@ -44,11 +52,11 @@ class Reader(nn.Module):
         square = (3, 3)
         self.body = nn.Sequential(
             block(1, 24, square, (2, 2)),  # 24 x 64
-            block(24, 24, square, (1, 1)), block(24, 64, square, (2, 2)),  # 12 x 32
+            block(24, 24, square), block(24, 64, square, (2, 2)),  # 12 x 32
             Residual(64, square), block(64, 96, square, (2, 1)),  # 6 x 32
             block(96, 128, square, (2, 1)),  # 3 x 32
-            block(128, 160, (3, 1), (1, 1)),  # 1 x 32
-            Residual(160, (1, 5)), Residual(160, (1, 5)),
+            block(128, 160, (3, 1)),  # 1 x 32
+            Residual(160, (1, 5)), Residual(160, (1, 5), reach=NEIGHBOUR),
         )  # fmt: skip
         self.head = nn.Conv2d(160, BLANK + 1, 1)
 

@@ -1,28 +1,35 @@
 """Render a road camera's video of imaginary vehicles, and the truth about their plates.
 
-    python -m models.synth.clips tests/data/demo.mp4 --truth tests/data/demo.truth.jsonl --seed 7
+python -m models.synth.clips tests/data/demo.mp4 --truth tests/data/demo.truth.jsonl --seed 7
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.synth.plates import RenderedPlate, render_plate
+from models.synth.legible import make_distinct
 from models.synth.roads import paint_road
 from models.synth.space import Camera, Picture, Points
-from models.synth.vehicles import Pose, Vehicle, draw_vehicle, make_vehicle
+from models.synth.vehicles import Pose, Vehicle, draw_vehicle
 
 CAMERA = Camera(
-    x_m=0.3, height_m=6.0, yaw_rad=-0.016, pitch_rad=0.312, roll_rad=0.008,
-    focal_px=3200.0, width_px=1280, height_px=720,
+    x_m=0.3,
+    height_m=6.0,
+    yaw_rad=-0.016,
+    pitch_rad=0.312,
+    roll_rad=0.008,
+    focal_px=3200.0,
+    width_px=1280,
+    height_px=720,
 )
 """A long lens on a pole: the road from 14 to 30 m in front of it fills the picture."""
 
@@ -34,18 +41,8 @@ FACE_FROM_M, FACE_TO_M = 12.0, 34.0
 EXPOSURE_S = 1 / 450
 NOISE_LEVELS = 1.6
 TRUTH_EVERY_FRAMES = 5
-LAYOUTS = {"ca": 0.7, "ca_truck": 0.06, "us": 0.16, "europe": 0.08}
-"""Names in `layouts.LAYOUTS` with their shares on this road."""
-UNUSED = frozenset("IOQ")
-"""California leaves these letters out of its serials, because nobody tells O from 0 on them."""
-LONG_ASPECT = 3.0
-SMALLEST_CONTRAST = 150
-SMALLEST_INK = 0.2
-"""The thinner strokes are, the sooner they vanish at 80 pixels a plate."""
-CROWDED = 90
-MIDDLE = (0.35, 0.65)
-SLASHED = 0.1
-"""More ink than this in the middle of a nought makes it an eight from afar."""
+POSTER_BITS = 0xF8
+"""Fewer shades make the poster a quarter as large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +92,16 @@ def plan_passages(rng: np.random.Generator, *, seconds: float) -> tuple[Passage,
         speed = float(rng.uniform(11.0, 12.5))
         at_s = float(rng.uniform(0.1, 0.7))
         while at_s + (FACE_TO_M - FACE_FROM_M) / speed < seconds:
-            vehicle = _make_distinct(rng, texts, front=approaching)
-            passages.append(Passage(
-                vehicle=vehicle, lane_m=lane_m + float(rng.normal(0, 0.08)),
-                speed_m_s=-speed if approaching else speed, start_s=at_s,
-                sway_m=float(rng.uniform(-0.1, 0.1)),
-            ))
+            vehicle = make_distinct(rng, texts, front=approaching)
+            passages.append(
+                Passage(
+                    vehicle=vehicle,
+                    lane_m=lane_m + float(rng.normal(0, 0.08)),
+                    speed_m_s=-speed if approaching else speed,
+                    start_s=at_s,
+                    sway_m=float(rng.uniform(-0.1, 0.1)),
+                )
+            )
             at_s += float(rng.uniform(1.0, 1.3))
     return tuple(passages)
 
@@ -147,7 +148,7 @@ class _Recorder:
         self._stream.pix_fmt = "yuv420p"
         self._stream.options = {"crf": "22", "preset": "slow", "g": "60", "threads": "1"}
 
-    def __enter__(self) -> "_Recorder":
+    def __enter__(self) -> Self:
         return self
 
     def write(self, frame: Picture) -> None:
@@ -160,54 +161,14 @@ class _Recorder:
         self._container.close()
 
 
-def _make_distinct(rng: np.random.Generator, texts: set[str], *, front: bool) -> Vehicle:
-    """Return a vehicle whose plate text is not in `texts` yet, and note it there."""
-    plate = _render_clean(rng)
-    while plate.text in texts or set(plate.text) & UNUSED or not is_clear(plate):
-        plate = _render_clean(rng)
-    texts.add(plate.text)
-    height, width = plate.gray.shape
-    long = width > LONG_ASPECT * height
-    return make_vehicle(rng, plate, front=front, plate_width_m=0.54 if long else 0.42)
-
-
-def _render_clean(rng: np.random.Generator) -> RenderedPlate:
-    """Return a plate with the contrast of clean paint."""
-    layout = str(rng.choice(list(LAYOUTS), p=list(LAYOUTS.values())))
-    plate = render_plate(rng, layout=layout)
-    low, high = np.percentile(plate.gray, (3, 97))
-    gray = np.clip((plate.gray - low) / (high - low), 0, 1) * 255
-    return replace(plate, gray=np.round(gray).astype(np.uint8))
-
-
-def is_clear(plate: RenderedPlate) -> bool:
-    """Say whether a person can read the plate from afar: bold characters with nothing beside."""
-    boxes = np.round(plate.boxes).astype(int)
-    if _is_crowded(plate.gray, boxes):
-        return False
-    for letter, (left, top, right, bottom) in zip(plate.text, boxes, strict=True):
-        part = plate.gray[top:bottom, left:right]
-        low, high = np.percentile(part, (8, 92))
-        ink = part > (low + high) / 2
-        ink = ink if ink.mean() < 0.5 else ~ink  # noqa: PLR2004
-        if high - low < SMALLEST_CONTRAST or ink.mean() < SMALLEST_INK:
-            return False
-        rows, columns = (np.array(ink.shape)[:, None] * MIDDLE).astype(int)
-        if letter == "0" and ink[slice(*rows), slice(*columns)].mean() > SLASHED:
-            return False
-    return True
-
-
-def _is_crowded(gray: NDArray[np.uint8], boxes: NDArray[np.int_]) -> bool:
-    """Say whether stickers or small letters touch the serial or stand within or beside it."""
-    (left, top), (right, bottom) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-    parts = [gray[top:bottom, 8 : max(left - 2, 9)], gray[top:bottom, right + 2 : -8]]
-    parts += [gray[max(top - 5, 0) : max(top - 1, 1), left:right]]
-    parts += [gray[bottom + 1 : bottom + 5, left:right]]
-    order = boxes[np.argsort(boxes[:, 0])]
-    parts += [gray[top:bottom, one[2] + 2 : two[0] - 2] for one, two in zip(order[:-1], order[1:], strict=True)]
-    spreads = [float(np.ptp(np.percentile(part, (3, 97)))) for part in parts if part.size]
-    return max(spreads, default=0.0) > CROWDED
+def render_poster(*, seed: int, seconds: float, at_s: float, width_px: int) -> Picture:
+    """Return one frame of a clip without its noise, small enough for a page."""
+    rng = np.random.default_rng(seed)
+    road = paint_road(rng, CAMERA, lanes_m=LANES_M, lane_width_m=LANE_WIDTH_M)
+    frame, _ = _expose(plan_passages(rng, seconds=seconds), road, at_s)
+    size = (width_px, round(width_px * CAMERA.height_px / CAMERA.width_px))
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(small & POSTER_BITS, np.uint8)
 
 
 def _expose(
@@ -244,7 +205,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=13.0)
     parser.add_argument("--fps", type=int, default=30)
+    parser.add_argument("--poster", type=Path, help="a PNG of one frame to write as well")
+    parser.add_argument("--poster-at", type=float, default=8.35, metavar="SECONDS")
     args = parser.parse_args()
+    if args.poster:
+        poster = render_poster(
+            seed=args.seed, seconds=args.seconds, at_s=args.poster_at, width_px=720
+        )
+        cv2.imwrite(str(args.poster), poster, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     sightings = render_clip(args.video, seed=args.seed, seconds=args.seconds, fps=args.fps)
     args.truth.write_text("".join(f"{s.as_json()}\n" for s in sightings))
     print(f"{len(sightings)} vehicles, {args.video.stat().st_size / 1e6:.2f} MB", file=sys.stderr)

@@ -27,8 +27,12 @@ def draw_face(
 
 
 def write(
-    picture: Picture, rng: np.random.Generator, where: tuple[float, float], height_px: float,
-    colour: Colour, letters: tuple[int, int] = (3, 8),
+    picture: Picture,
+    rng: np.random.Generator,
+    where: tuple[float, float],
+    height_px: float,
+    colour: Colour,
+    letters: tuple[int, int] = (3, 8),
 ) -> None:
     """Write a made-up word at `where` (left, base line), as makers and stickers do."""
     word = "".join(rng.choice(list(LETTERS), rng.integers(*letters)))

@@ -1,5 +1,7 @@
 """Paint an empty road as a fixed camera above it sees it."""
 
+import itertools
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +31,7 @@ def paint_road(
         _line(ground, edge, WHITE, dashed=False)
     _line(ground, (lanes_m[0] + lanes_m[1]) / 2 - 0.09, YELLOW, dashed=False)
     _line(ground, (lanes_m[0] + lanes_m[1]) / 2 + 0.09, YELLOW, dashed=False)
-    for one, other in zip(lanes_m[1:-1], lanes_m[2:], strict=True):
+    for one, other in itertools.pairwise(lanes_m):
         _line(ground, (one + other) / 2, WHITE, dashed=True)
     return _seen_from(camera, ground, rng)
 
@@ -44,7 +46,9 @@ def mottle(rng: np.random.Generator, shape: tuple[int, int], grain: int) -> NDAr
 def _asphalt(rng: np.random.Generator) -> NDArray[np.float32]:
     """Return the bare ground seen from above (far edge first), blue green red."""
     shape = (round((FAR_M - NEAR_M) * TEXELS_PER_METRE), round(2 * HALF_WIDTH_M * TEXELS_PER_METRE))
-    tone = 104 + 5 * mottle(rng, shape, 160) + 3 * mottle(rng, shape, 40) + 5 * mottle(rng, shape, 3)
+    tone = (
+        104 + 5 * mottle(rng, shape, 160) + 3 * mottle(rng, shape, 40) + 5 * mottle(rng, shape, 3)
+    )
     return np.repeat(tone[..., None], 3, axis=2) * np.float32([1.02, 1.0, 0.98])
 
 
@@ -70,7 +74,7 @@ def _patch_repairs(ground: NDArray[np.float32], rng: np.random.Generator) -> Non
         path = np.round(at + np.cumsum(steps, axis=0)).astype(np.int32)
         cv2.polylines(ground, [path], isClosed=False, color=(66, 66, 66), thickness=3)
     low = rng.uniform([0.45, 0.3], [0.55, 0.6]) * [width, height]
-    high = low + [1.4 * TEXELS_PER_METRE, 2.6 * TEXELS_PER_METRE]
+    high = [*low, 1.4 * TEXELS_PER_METRE, 2.6 * TEXELS_PER_METRE]
     (x0, y0), (x1, y1) = low.astype(int), high.astype(int)
     ground[y0:y1, x0:x1] *= 0.86
 
@@ -97,18 +101,22 @@ def _line(
     line = _columns(ground, middle_m - 0.055, middle_m + 0.055)
     worn = np.clip(0.8 + (line[..., :1] - 104) / 60, 0.45, 0.97)
     if dashed:
-        along = np.arange(line.shape[0]) / TEXELS_PER_METRE % 6.0 < 3.0  # noqa: PLR2004
+        along = np.arange(line.shape[0]) / TEXELS_PER_METRE % 6.0 < 3.0
         worn = worn * along[:, None, None]
     line[:] += worn * (np.float32(colour) - line)
 
 
-def _seen_from(
-    camera: Camera, ground: NDArray[np.float32], rng: np.random.Generator
-) -> Picture:
+def _seen_from(camera: Camera, ground: NDArray[np.float32], rng: np.random.Generator) -> Picture:
     """Return the ground as the camera sees it, lighter and hazier far away."""
     height, width = ground.shape[:2]
-    corners_m = np.array([[-HALF_WIDTH_M, FAR_M, 0], [HALF_WIDTH_M, FAR_M, 0],
-                          [HALF_WIDTH_M, NEAR_M, 0], [-HALF_WIDTH_M, NEAR_M, 0]])
+    corners_m = np.array(
+        [
+            [-HALF_WIDTH_M, FAR_M, 0],
+            [HALF_WIDTH_M, FAR_M, 0],
+            [HALF_WIDTH_M, NEAR_M, 0],
+            [-HALF_WIDTH_M, NEAR_M, 0],
+        ]
+    )
     flat = np.float32([[0, 0], [width, 0], [width, height], [0, height]])
     warp = cv2.getPerspectiveTransform(flat, camera.project(corners_m).astype(np.float32))
     size = (camera.width_px, camera.height_px)

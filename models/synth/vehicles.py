@@ -1,56 +1,14 @@
 """Imaginary vehicles: a body in space, a face with lamps, and a plate whose corners are known."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
+from models.synth.bodies import BODIES, PAINTS
 from models.synth.faces import draw_face
 from models.synth.plates import RenderedPlate
 from models.synth.space import Camera, Colour, Picture, Points, darken, fill, paste
-
-BODIES: dict[str, tuple[tuple[float, float, str], ...]] = {
-    "sedan-rear": (
-        (0.06, 0.96, "face"), (0.52, 1.02, "paint"), (1.15, 1.36, "glass"),
-        (2.60, 1.41, "paint"), (3.40, 1.00, "glass"), (4.55, 0.78, "paint"),
-    ),
-    "hatch-rear": (
-        (0.08, 0.92, "face"), (0.48, 1.40, "glass"), (2.45, 1.47, "paint"),
-        (3.15, 1.02, "glass"), (4.00, 0.82, "paint"),
-    ),
-    "suv-rear": (
-        (0.06, 1.06, "face"), (0.38, 1.62, "glass"), (2.90, 1.70, "paint"),
-        (3.60, 1.16, "glass"), (4.65, 1.00, "paint"),
-    ),
-    "van-rear": (
-        (0.04, 1.12, "face"), (0.16, 1.84, "glass"), (3.90, 1.95, "paint"),
-        (4.70, 1.20, "glass"), (5.10, 0.95, "paint"),
-    ),
-    "pickup-rear": (
-        (0.03, 1.06, "face"), (1.65, 1.05, "bed"), (1.85, 1.68, "glass"),
-        (3.00, 1.74, "paint"), (3.75, 1.18, "glass"), (5.20, 1.05, "paint"),
-    ),
-    "sedan-front": (
-        (0.10, 0.76, "face"), (1.15, 0.98, "paint"), (1.90, 1.36, "glass"),
-        (3.25, 1.41, "paint"), (3.95, 1.02, "glass"), (4.55, 0.97, "paint"),
-    ),
-    "hatch-front": (
-        (0.10, 0.80, "face"), (0.90, 1.00, "paint"), (1.65, 1.42, "glass"), (3.90, 1.46, "paint"),
-    ),
-    "suv-front": (
-        (0.08, 0.98, "face"), (1.05, 1.14, "paint"), (1.65, 1.64, "glass"), (4.50, 1.70, "paint"),
-    ),
-    "van-front": (
-        (0.08, 1.00, "face"), (0.65, 1.16, "paint"), (1.35, 1.86, "glass"), (4.90, 1.95, "paint"),
-    ),
-}
-"""Side views: (metres behind the face, metres above the road, what ends there), face first."""
-
-PAINTS: tuple[Colour, ...] = (
-    (226, 228, 228), (222, 224, 225), (178, 180, 180), (120, 122, 124), (70, 70, 72),
-    (34, 34, 36), (30, 30, 34), (110, 62, 34), (70, 40, 26), (34, 30, 140), (30, 26, 92),
-    (140, 160, 172), (60, 84, 52), (150, 110, 70),
-)
-"""The colours of most cars sold: white, silver, grey and black first, then blue, red, beige."""
 
 UNDERSIDE_M = 0.26
 WHEEL_M = 0.32
@@ -95,13 +53,15 @@ def make_vehicle(
     tone = rng.uniform(0.9, 1.08)
     paint = tuple(min(235.0, v * tone) for v in PAINTS[rng.integers(len(PAINTS))])
     top_m = BODIES[body][0][1]
-    face = draw_face(
-        rng, width_m=width_m, height_m=top_m - UNDERSIDE_M, colour=paint, front=front
-    )
+    face = draw_face(rng, width_m=width_m, height_m=top_m - UNDERSIDE_M, colour=paint, front=front)
     height, width = plate.gray.shape
     share = rng.choice((0.34, 0.60)) if not front else rng.uniform(0.56, 0.66)
     return Vehicle(
-        body=body, width_m=width_m, paint=paint, face=face, plate=plate,
+        body=body,
+        width_m=width_m,
+        paint=paint,
+        face=face,
+        plate=plate,
         plate_bgr=tint(plate.gray, rng),
         plate_size_m=(plate_width_m, plate_width_m * height / width),
         plate_centre=(float(rng.normal(0, 0.03)), top_m - share * (top_m - UNDERSIDE_M)),
@@ -172,8 +132,12 @@ def _lit(colour: Colour, factor: float) -> Colour:
 def _draw_shadow(picture: Picture, place: _Place) -> None:
     """Darken the road under the vehicle and on the side away from the sun."""
     half, length = place.vehicle.width_m / 2, BODIES[place.vehicle.body][-1][0]
-    corners = [[-half - 0.05, -0.12, 0], [half + SUN, -0.12, 0],
-               [half + SUN, length, 0], [-half - 0.05, length, 0]]
+    corners = [
+        [-half - 0.05, -0.12, 0],
+        [half + SUN, -0.12, 0],
+        [half + SUN, length, 0],
+        [-half - 0.05, length, 0],
+    ]
     pixels = place.pixels(corners)
     soft = 0.02 * float(np.ptp(pixels[:, 0]))
     darken(picture, pixels, to=0.42, blur_px=max(0.5, soft))
@@ -185,8 +149,12 @@ def _draw_tyres(picture: Picture, place: _Place) -> None:
     dark = [[-half, 0.3, 0.5], [half, 0.3, 0.5], [half, 0.3, 0.12], [-half, 0.3, 0.12]]
     fill(picture, place.pixels(dark), (16, 16, 16))
     for middle in (-half + 0.14, half - 0.14):
-        tyre = [[middle - 0.1, 0.35, 0.4], [middle + 0.1, 0.35, 0.4],
-                [middle + 0.1, 0.35, 0.0], [middle - 0.1, 0.35, 0.0]]
+        tyre = [
+            [middle - 0.1, 0.35, 0.4],
+            [middle + 0.1, 0.35, 0.4],
+            [middle + 0.1, 0.35, 0.0],
+            [middle - 0.1, 0.35, 0.0],
+        ]
         fill(picture, place.pixels(tyre), (22, 22, 22))
 
 
@@ -202,8 +170,10 @@ def _draw_side(picture: Picture, place: _Place) -> None:
     around = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     for middle in (0.78, length - 0.85):
         for radius, tone in ((WHEEL_M + 0.05, 14.0), (WHEEL_M, 26.0), (0.6 * WHEEL_M, 150.0)):
-            ring = [[side * place.vehicle.width_m / 2, middle + radius * c, WHEEL_M + radius * s]
-                    for c, s in zip(np.cos(around), np.sin(around), strict=True)]
+            ring = [
+                [side * place.vehicle.width_m / 2, middle + radius * c, WHEEL_M + radius * s]
+                for c, s in zip(np.cos(around), np.sin(around), strict=True)
+            ]
             fill(picture, place.pixels(ring), (tone, tone, tone))
 
 
@@ -214,19 +184,26 @@ def _draw_side_windows(picture: Picture, place: _Place) -> None:
     first, last = body[roof[0]], body[roof[-1]]
     start, end = first[0], last[0] if len(roof) > 1 else body[-1][0]
     belt, top = min(first[1], last[1], 1.08), first[1] - 0.08
-    if top - belt < 0.15 or len(roof) < 2:  # noqa: PLR2004
+    if top - belt < 0.15 or len(roof) < 2:
         belt = top - 0.36
     panes = np.linspace(start + 0.1, end - 0.35, 3)
-    for left, right in zip(panes[:-1], panes[1:], strict=True):
-        pane = [[side * place.half_width(z), y, z] for y, z in
-                ((left + 0.05, top), (right - 0.05, top), (right, belt), (left - 0.05, belt))]
+    for left, right in itertools.pairwise(panes):
+        pane = [
+            [side * place.half_width(z), y, z]
+            for y, z in (
+                (left + 0.05, top),
+                (right - 0.05, top),
+                (right, belt),
+                (left - 0.05, belt),
+            )
+        ]
         fill(picture, place.pixels(pane), (44, 40, 36))
 
 
 def _draw_strips(picture: Picture, place: _Place) -> None:
     """Paint screens, roof and bonnet, far ones first, where they face the camera."""
     body = BODIES[place.vehicle.body]
-    for (y0, z0, _), (y1, z1, kind) in reversed(list(zip(body[:-1], body[1:], strict=True))):
+    for (y0, z0, _), (y1, z1, kind) in reversed(list(itertools.pairwise(body))):
         far, near = place.half_width(z1), place.half_width(z0)
         quad = [[-far, y1, z1], [far, y1, z1], [near, y0, z0], [-near, y0, z0]]
         pixels = place.pixels(quad)

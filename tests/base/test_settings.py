@@ -42,6 +42,6 @@ def test_the_example_names_every_setting():
     ],
 )
 def test_a_slip_is_refused_with_its_place(content, found):
-    with pytest.raises(ConfigError, match="unit.toml") as error:
+    with pytest.raises(ConfigError, match=r"unit\.toml") as error:
         parse_settings(content, place="unit.toml")
     assert found in str(error.value)

@@ -11,6 +11,7 @@ from agent.base.errors import DeviceError, InputError
 from agent.camera.container import name_source
 from agent.camera.video import VideoFile
 from agent.vision.image import shrink_plane
+from tests.camera.rtsp_server import RtspServer
 from tests.camera.videos import FRAMES, RATE, write_growing_video, write_sound, write_video
 from tests.fakes import NOON, FakeClock
 
@@ -223,3 +224,24 @@ def test_the_decoder_writes_nothing_to_standard_error(tmp_path, capfd):
         for _ in video.frames():
             pass
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_camera_on_the_network_is_dated_by_the_clock_and_its_silence_is_an_error(tmp_path):
+    write_video(tmp_path / "a.ts", count=FRAMES)
+    clock = FakeClock()
+    dates = []
+
+    def note(frame):
+        assert frame.y.shape == (96, 160)
+        dates.append(frame.captured_at)
+        clock.advance(0.5)
+
+    with (
+        RtspServer(tmp_path / "a.ts") as server,
+        VideoFile(server.address, make_lores=LORES, clock=clock, realtime=True) as video,
+        pytest.raises(DeviceError, match=r"rtsp://127\.0\.0\.1:\d+/main: .*; expected"),
+    ):
+        list(map(note, video.frames()))
+    assert len(dates) > FRAMES // 2
+    assert dates[:3] == [NOON + timedelta(seconds=seconds) for seconds in (0, 0.5, 1)]
+    assert clock.waits_s == []

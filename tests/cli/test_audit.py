@@ -7,20 +7,20 @@ import pytest
 
 from agent.audit import CHECKPOINTS, ENTRIES, RecordFile
 from agent.base.lanes import Lane
-from agent.cli import main
+from agent.cli import audit, main
 from agent.trust.entries import (
     Deleted,
     DeleteIntent,
     IoFailure,
     Sealed,
-    Uploaded,
     decode_entry,
 )
+from agent.trust.frames import frame_hash
 from agent.trust.journal import encode_record
 from agent.trust.keys import generate_signer
 from agent.trust.notes import split_notes
 from agent.trust.receipts import Receipt, sign_receipt
-from tests.audited import BOOT, UNIT, AuditedUnit, frame_bytes, spool_files, whole_story
+from tests.audited import UNIT, AuditedUnit, frame_bytes, spool_files, whole_story
 
 
 def verify(unit, capsys):
@@ -115,8 +115,7 @@ def test_reads_lost_to_a_damaged_card_balance_with_a_note(tmp_path, capsys):
     segment = unit.seal()
     lost = unit.seal(reads=2)
     assert lost == segment
-    kept, gone = unit.hashes[segment]
-    unit.hashes[segment] = [kept]
+    unit.hashes[segment] = unit.hashes[segment][:1]
     unit.next_segment()
     unit.upload(segment, reads=3)
     unit.delete(segment, "receipt", damaged_bytes=200)
@@ -181,7 +180,7 @@ def test_entries_in_another_order_fail(tmp_path, capsys, log):
     unit = whole_story(tmp_path)
     contents = records(unit, log)
     for at in range(len(contents) - 1):
-        swapped = contents[:at] + [contents[at + 1], contents[at]] + contents[at + 2 :]
+        swapped = [*contents[:at], contents[at + 1], contents[at], *contents[at + 2 :]]
         write_records(unit, log, swapped)
         assert "checkpoint-root" in reasons(unit, capsys)
 
@@ -242,13 +241,13 @@ def test_a_file_that_is_no_segment_fails(tmp_path, capsys):
     assert reasons(unit, capsys) == {"unknown-file"}
 
 
-def forged(unit, frames, **changes):
+def forged(by, frames, **changes):
     """Return a receipt that is wrong in one way, logged by a unit that lies."""
     fields = {
         "unit": UNIT,
         "frames": frames,
-        "log_size": unit.watch.size,
-        "log_root": unit.watch.root(),
+        "log_size": by.watch.size,
+        "log_root": by.watch.root(),
         "time_ms": 0,
     }
     return Receipt(**(fields | changes))
@@ -351,12 +350,8 @@ def log_sealed(unit, *, first, last):
     content = frame_bytes(first=first, last=last)
     segment = unit.spool.put(Lane.READS, content, unit.clock.now())
     entry = next(
-        item
-        for item in map(decode_entry, records(unit, "watch"))
-        if isinstance(item, Sealed)
+        item for item in map(decode_entry, records(unit, "watch")) if isinstance(item, Sealed)
     )
-    from agent.trust.frames import frame_hash
-
     changed = {name: getattr(entry, name) for name in entry.__struct_fields__}
     changed |= {"first": first, "last": last, "frame": frame_hash(content), "segment": segment}
     unit.note_watch(Sealed(**changed))
@@ -403,13 +398,9 @@ def test_entries_written_during_the_audit_are_known_but_not_counted(tmp_path, ca
         looked.append(unit.seal())
         return found
 
-    from agent.cli import audit
-
     read_spool = audit._read_spool
     monkeypatch.setattr(audit, "_read_spool", look_while_the_unit_works)
     code, report = verify(unit, capsys)
     assert (code, len(looked)) == (0, 1)
     assert report["balance"]["reads"]["recorded"] == 3
     assert "1 frames were sealed during this audit and are not counted" in report["notes"]
-
-

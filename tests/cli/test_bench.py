@@ -172,3 +172,13 @@ def test_a_clip_that_is_no_video_ends_in_one_line(tmp_path, capsys):
     message = capsys.readouterr().err
     assert message.startswith(f"homeplate: {path}: cannot be opened")
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--threads", "0"], ["--lores-width", "99"], ["--threshold", "2"], ["--threads", "x"]]
+)
+def test_numbers_out_of_range_are_a_fault_of_the_command_line(wrong, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", "video", "clip.mp4", *wrong])
+    assert caught.value.code == 2
+    assert wrong[0] in capsys.readouterr().err

@@ -295,7 +295,7 @@ def test_a_client_without_a_certificate_gets_nothing(place):
 def test_a_client_of_another_ca_gets_nothing(place):
     city, running = place
     uplink = city.uplink(running.port, "unit-a", authority=make_authority())
-    with pytest.raises(UplinkError, match="without an answer; .* this unit's certificate"):
+    with pytest.raises(UplinkError, match=r"without an answer; .* this unit's certificate"):
         uplink.deliver(city.logs["unit-a"].upload(make_frame(first=1)))
     uplink.close()
 

@@ -3,6 +3,7 @@
 import sqlite3
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from agent.trust.keys import encode_private_key, generate_opener
 from tests.endpoint.city import found_city, make_frame, run_endpoint, serving
@@ -33,8 +34,6 @@ def give_opening_key_to_tls(city):
 
 
 def _spki(identity):
-    from cryptography.hazmat.primitives import serialization
-
     return identity.key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -63,12 +62,18 @@ def overwrite(name):
         pytest.param(rewrite("port = 0", "port = 99999"), 78, ("$.port",), id="port"),
         pytest.param(rewrite("port = 0", "prot = 0"), 78, ("prot",), id="slip of the pen"),
         pytest.param(
-            rewrite("port = 0", 'port = 0\nopening_key = "x"'), 78, ("opening_key",), id="unknown key"
+            rewrite("port = 0", 'port = 0\nopening_key = "x"'),
+            78,
+            ("opening_key",),
+            id="unknown key",
         ),
         pytest.param(rewrite('"unit-b"', '"unit-a"'), 78, ("enrolled twice",), id="unit twice"),
         pytest.param(rewrite("port = 0", "port = ="), 78, ("endpoint.toml",), id="no TOML"),
         pytest.param(
-            rewrite("port = 0", 'port = 0\nlisten = "203.0.113.1"'), 78, ("203.0.113.1",), id="address"
+            rewrite("port = 0", 'port = 0\nlisten = "203.0.113.1"'),
+            78,
+            ("203.0.113.1",),
+            id="address",
         ),
         pytest.param(remove("receipt.key"), 78, ("receipt.key",), id="receipt key missing"),
         pytest.param(overwrite("receipt.key"), 77, ("receipt.key",), id="receipt key wrong"),

@@ -14,10 +14,10 @@ from agent.gate import GateRules, Hotlist, parse_hotlist
 from agent.pipeline.watch import Keeping, Rules, adopt_leftovers, see_frame
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
+from agent.trust.contents import decode_crops_text, decode_reads_text
 from agent.trust.entries import Boot, Dropped, IoFailure, Recovered, Sealed, Stop, decode_entry
 from agent.trust.envelope import open_sealed
-from agent.trust.contents import decode_crops_text, decode_reads_text
-from agent.trust.frames import Found, frame_hash, encode_frame
+from agent.trust.frames import Found, encode_frame, frame_hash
 from agent.trust.keys import generate_opener, generate_signer
 from tests.fakes import FakeClock
 from tests.sealing import plate_read

@@ -118,9 +118,7 @@ def test_every_leaf_is_shown_to_be_in_the_tree(size, data):
 def test_every_growth_is_shown_to_be_growth(size, data):
     old = data.draw(st.integers(0, size))
     proof = Tree(LEAVES[:old]).prove_growth(LEAVES[old:size])
-    verify_consistency(
-        old_size=old, old_root=ROOTS[old], size=size, root=ROOTS[size], proof=proof
-    )
+    verify_consistency(old_size=old, old_root=ROOTS[old], size=size, root=ROOTS[size], proof=proof)
 
 
 @given(sizes, flips, st.data())
@@ -130,9 +128,7 @@ def test_a_flipped_bit_in_an_inclusion_proof_is_refused(size, bit, data):
     at = data.draw(st.integers(0, len(proof) - 1))
     proof[at] = flipped(proof[at], bit)
     with pytest.raises(IntegrityError):
-        verify_inclusion(
-            proof[0], index=index, size=size, root=proof[-1], proof=tuple(proof[1:-1])
-        )
+        verify_inclusion(proof[0], index=index, size=size, root=proof[-1], proof=tuple(proof[1:-1]))
 
 
 @given(sizes, flips, st.data())
@@ -160,9 +156,7 @@ def test_a_proof_with_a_hash_more_or_less_is_refused(size, data):
     path = prove_inclusion(LEAVES[:size], index)
     for changed in {(*path, bytes(32)), path[:-1]} - {path}:
         with pytest.raises(IntegrityError):
-            verify_inclusion(
-                LEAVES[index], index=index, size=size, root=ROOTS[size], proof=changed
-            )
+            verify_inclusion(LEAVES[index], index=index, size=size, root=ROOTS[size], proof=changed)
 
 
 @given(sizes, st.data())
@@ -177,6 +171,11 @@ def test_another_history_is_no_growth(size, data):
         )
 
 
+def test_an_empty_proof_of_growth_is_refused():
+    with pytest.raises(IntegrityError, match="empty"):
+        verify_consistency(old_size=3, old_root=ROOTS[3], size=4, root=ROOTS[4], proof=())
+
+
 @pytest.mark.parametrize(
     ("old_size", "size"),
     [
@@ -186,15 +185,15 @@ def test_another_history_is_no_growth(size, data):
 )
 def test_sizes_that_cannot_be_are_refused(old_size, size):
     with pytest.raises(IntegrityError, match="expected growth"):
-        verify_consistency(
-            old_size=old_size, old_root=ROOTS[1], size=size, root=ROOTS[3], proof=()
-        )
+        verify_consistency(old_size=old_size, old_root=ROOTS[1], size=size, root=ROOTS[3], proof=())
 
 
 def test_a_tree_from_nothing_needs_no_proof_and_takes_none():
     verify_consistency(old_size=0, old_root=EMPTY_ROOT, size=3, root=ROOTS[3], proof=())
     with pytest.raises(IntegrityError):
-        verify_consistency(old_size=0, old_root=EMPTY_ROOT, size=3, root=ROOTS[3], proof=(LEAVES[0],))
+        verify_consistency(
+            old_size=0, old_root=EMPTY_ROOT, size=3, root=ROOTS[3], proof=(LEAVES[0],)
+        )
     with pytest.raises(IntegrityError):
         verify_consistency(old_size=0, old_root=ROOTS[1], size=3, root=ROOTS[3], proof=())
 

@@ -31,7 +31,9 @@ def signature(text: str) -> bytes:
     return KEY.sign(text.encode(), ec.ECDSA(hashes.SHA256()))
 
 
-def note(text: str, *, name: str = ORIGIN, key_id: bytes = KEY_ID, signed: str | None = None) -> str:
+def note(
+    text: str, *, name: str = ORIGIN, key_id: bytes = KEY_ID, signed: str | None = None
+) -> str:
     """Return a signed note."""
     blob = key_id + signature(text if signed is None else signed)
     return f"{text}\n— {name} {b64encode(blob).decode()}\n"
