@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; results go to stdout, all else to stderr."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = next((word for word in given if not word.startswith("-")), "")
-    args = build_parser([name]).parse_args(given)
     try:
+        args = build_parser([name]).parse_args(given)
         return int(importlib.import_module(COMMANDS[args.command][0]).run(args))
     except HomeplateError as error:
         sys.stderr.write(f"homeplate: {error}\n")

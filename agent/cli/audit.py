@@ -7,7 +7,8 @@ the unit's two log keys as they were enrolled. Neither the unit nor the city is 
 import argparse
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -96,7 +97,7 @@ def review_state(
     notes = {name: _read_notes(state / "audit" / name) for name in ("watch", "send")}
     counted = sum(1 for _ in _open_log(state / "audit/watch", ()).entries)
     spool, strangers = _read_spool(state / "spool")
-    unit = _unit_of(notes["watch"][0], state)
+    unit = _unit_of((*notes["watch"][0], *notes["send"][0]), state)
     send = review_log(
         _open_log(state / "audit/send", notes["send"][0]),
         key=send_key,
@@ -174,11 +175,17 @@ def _open_log(directory: Path, notes: tuple[str, ...]) -> LogContent:
     )
 
 
-def _unit_of(notes: tuple[str, ...], state: Path) -> str:
-    if not notes:
-        message = f"{state}: no signed checkpoint of a watcher; expected audit/watch/{CHECKPOINTS}"
-        raise ConfigError(message)
-    return peek_checkpoint(notes[0]).origin.split("/")[1]
+def _unit_of(notes: Iterable[str], state: Path) -> str:
+    """Return the unit that the first readable checkpoint names; its signature is still to come.
+
+    Raises:
+        ConfigError: There is none: not a unit's state.
+    """
+    for note in notes:
+        with suppress(IntegrityError):
+            return peek_checkpoint(note).origin.split("/")[1]
+    message = f"{state}: no checkpoint of a unit's log; expected audit/watch/{CHECKPOINTS}"
+    raise ConfigError(message)
 
 
 def _judge_rest(log: LogReview, rest: str) -> None:

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 QUOTA_SHARE: Final = 0.9
 """Above this share of a lane's quota the oldest segments go, so that the watcher has room."""
 FIRST_BACK_OFF_S: Final = 1.0
+LOOK_INTERVAL_S: Final = 0.5
+"""How often a pause asks whether to end."""
 DELIVERIES: Final = 3
 """Tries at finding the part of the log that the city has seen."""
 
@@ -103,8 +105,15 @@ def send_forever(
         pause_s = poll_interval_s
         if failures:
             pause_s = back_off_s(failures, limit_s=max_back_off_s, share=random.random())  # noqa: S311
-        sending.clock.wait_s(pause_s)
+        pause(pause_s, stop=stop, clock=sending.clock)
     sending.close()
+
+
+def pause(seconds: float, *, stop: Callable[[], bool], clock: Clock) -> None:
+    """Let `seconds` pass, or less once `stop` says so: a signal does not cut a sleep short."""
+    until_ns = clock.monotonic_ns() + round(seconds * 1e9)
+    while not stop() and (left_ns := until_ns - clock.monotonic_ns()) > 0:
+        clock.wait_s(min(left_ns / 1e9, LOOK_INTERVAL_S))
 
 
 def back_off_s(failures: int, *, limit_s: float, share: float) -> float:

@@ -1,6 +1,7 @@
 """Plates that a person can read from afar: what a clip's truth must be able to ask for."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray

@@ -175,7 +175,8 @@ def write_scenes(
     folder.mkdir(parents=True, exist_ok=True)
     for name, (shape, kind) in _arrays(count).items():
         np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape)
-    work = multiprocessing.get_context("fork").Pool(processes)
+    # A forked OpenCV can wait for ever for threads that stayed behind in the parent.
+    work = multiprocessing.get_context("spawn").Pool(processes)
     jobs = [(folder, seed, part, processes, count, pictures) for part in range(processes)]
     with work:
         work.starmap(_write_part, jobs)

@@ -36,12 +36,24 @@ def run(city):
     )
 
 
+def last_counters(done, name):
+    lines = map(json.loads, done.stdout.splitlines())
+    return [line for line in lines if name in line][-1]
+
+
 def test_both_run_until_the_clip_has_ended_and_all_is_sent(city, tmp_path):
     with serving(city, tmp_path / "logs"):
         done = run(city)
     assert done.returncode == 0, done.stderr
-    counters = [json.loads(line) for line in done.stdout.splitlines()]
-    assert counters[-1]["reads_uploaded"] == counters[-2]["sealed"] > 0
+    assert last_counters(done, "sealed")["sealed"] > 0
+    assert SpoolReader(city.unit / "state/spool").segments() == ()
+
+
+def test_a_second_run_watches_again(city, tmp_path):
+    with serving(city, tmp_path / "logs"):
+        first, second = run(city), run(city)
+    assert second.returncode == 0, second.stderr
+    assert last_counters(second, "sealed") == last_counters(first, "sealed")
     assert SpoolReader(city.unit / "state/spool").segments() == ()
 
 

@@ -8,7 +8,7 @@ from agent.audit import AuditLog, LogReader, RecordFile, read_backlog
 from agent.base.clock import to_ms
 from agent.base.errors import RefusedError, UplinkError
 from agent.base.lanes import Lane
-from agent.pipeline.send import Sending, Terms, back_off_s, send_forever
+from agent.pipeline.send import Sending, Terms, back_off_s, pause, send_forever
 from agent.spool import SpoolReader
 from agent.trust.entries import (
     Deleted,
@@ -23,6 +23,7 @@ from agent.trust.keys import generate_signer
 from agent.trust.notes import peek_checkpoint
 from agent.trust.receipts import Receipt, sign_receipt
 from agent.uplink import LogPosition, UnverifiedReceipt
+from tests.fakes import FakeClock
 from tests.pipeline.test_watch import DAY_S, Unit
 from tests.sealing import plate_read
 
@@ -262,22 +263,34 @@ def test_the_loop_backs_off_and_drains(tmp_path):
         road.sending, stop=lambda: False, drain=True, poll_interval_s=1, max_back_off_s=300
     )
     assert road.sending.counters.failures == 3
-    assert len(road.clock.waits_s) == 3
+    assert road.city.requests == 3 + 2
     assert len(road.entries(Stop)) == 1
     assert road.spool.segments() == ()
 
 
 def test_the_loop_ends_when_it_is_told_to(tmp_path):
     road = Road(tmp_path)
-    answers = iter([False, True])
+    answers = iter([False])
     send_forever(
         road.sending,
-        stop=lambda: next(answers),
+        stop=lambda: next(answers, True),
         drain=False,
         poll_interval_s=1,
         max_back_off_s=300,
     )
     assert len(road.entries(Stop)) == 1
+
+
+def test_a_long_pause_ends_soon_after_it_is_told_to():
+    clock = FakeClock()
+    pause(300, stop=lambda: len(clock.waits_s) == 2, clock=clock)
+    assert sum(clock.waits_s) <= 1
+
+
+def test_a_pause_lasts_as_long_as_it_is_to():
+    clock = FakeClock()
+    pause(3.2, stop=lambda: False, clock=clock)
+    assert sum(clock.waits_s) == pytest.approx(3.2)
 
 
 @pytest.mark.parametrize("failures", [1, 2, 5, 40])
