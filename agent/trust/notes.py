@@ -15,12 +15,15 @@ from agent.base.errors import IntegrityError
 from agent.trust.signatures import PublicKey, verify_signature
 
 NOTE_LIMIT_BYTES = 1024
+NO_NOTE = bytes(32)
+"""Stands for the hash of the note before the first."""
 KEY_ID_BYTES = 4
 _FORM = re.compile(
     r"(?P<text>(?P<origin>homeplate/[a-z0-9-]{1,63}/(?:watch|send))\n"
     r"(?P<size>0|[1-9][0-9]{0,18})\n"
     r"(?P<root>[A-Za-z0-9+/]{43}=)\n"
-    r"number (?P<number>[1-9][0-9]{0,18})\n)"
+    r"number (?P<number>[1-9][0-9]{0,18})\n"
+    r"previous (?P<previous>[A-Za-z0-9+/]{43}=)\n)"
     r"\n"
     r"— (?P<name>[a-z0-9/-]+) (?P<signature>[A-Za-z0-9+/]+={0,2})\n"
 )
@@ -50,11 +53,18 @@ class Checkpoint:
     root: bytes
     number: int
     """Counts the checkpoints of this log from 1, so that a missing one shows."""
+    previous: bytes
+    """`note_hash` of the checkpoint before: each signature holds all earlier notes in place."""
 
 
 def log_origin(unit: str, process: str) -> str:
     """Return the name of a unit's log; `process` is watch or send."""
     return f"homeplate/{unit}/{process}"
+
+
+def note_hash(note: str) -> bytes:
+    """Return the SHA-256 of a whole signed note: how the next one names it."""
+    return sha256(note.encode()).digest()
 
 
 def sign_checkpoint(signer: NoteSigner, checkpoint: Checkpoint) -> str:
@@ -139,11 +149,14 @@ def _parse_note(note: str) -> tuple[Checkpoint, bytes]:
     if form is None or form["name"] != form["origin"]:
         message = "checkpoint: not a signed note of a Homeplate log"
         raise IntegrityError(message)
-    root, blob = _decode_base64(form["root"]), _decode_base64(form["signature"])
     checkpoint = Checkpoint(
-        origin=form["origin"], size=int(form["size"]), root=root, number=int(form["number"])
+        origin=form["origin"],
+        size=int(form["size"]),
+        root=_decode_base64(form["root"]),
+        number=int(form["number"]),
+        previous=_decode_base64(form["previous"]),
     )
-    return checkpoint, blob
+    return checkpoint, _decode_base64(form["signature"])
 
 
 def _decode_base64(text: str) -> bytes:
@@ -155,5 +168,10 @@ def _decode_base64(text: str) -> bytes:
 
 
 def _checkpoint_text(checkpoint: Checkpoint) -> str:
-    root = b64encode(checkpoint.root).decode()
-    return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\nnumber {checkpoint.number}\n"
+    root, previous = (
+        b64encode(content).decode() for content in (checkpoint.root, checkpoint.previous)
+    )
+    return (
+        f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n"
+        f"number {checkpoint.number}\nprevious {previous}\n"
+    )

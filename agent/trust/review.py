@@ -9,7 +9,7 @@ from agent.base.errors import IntegrityError
 from agent.trust.balance import Claim, Finding
 from agent.trust.entries import Entry, Stop, decode_entry
 from agent.trust.merkle import EMPTY_ROOT, Tree, leaf_hash
-from agent.trust.notes import Checkpoint, open_checkpoint
+from agent.trust.notes import NO_NOTE, Checkpoint, note_hash, open_checkpoint, peek_checkpoint
 from agent.trust.receipts import Receipt, open_receipt
 from agent.trust.signatures import PublicKey
 
@@ -108,19 +108,44 @@ def review_receipts(
 
 
 def _open_notes(review: LogReview, notes: Sequence[str], key: PublicKey) -> list[Checkpoint]:
-    """Return the checkpoints that the key signed; the others become findings."""
+    """Return the checkpoints that the key signed; the others become findings.
+
+    From the newest back: a note whose hash a verified later one states is held in place, all of
+    its bytes, by that one's signature. Only where the chain begins or breaks is the note's own
+    signature verified.
+    """
     heads: list[Checkpoint] = []
-    for number, note in enumerate(notes, start=1):
+    stated = b""
+    for number in range(len(notes), 0, -1):
+        note = notes[number - 1]
+        bound = note_hash(note) == stated
         try:
-            head = open_checkpoint(note, (key,), origin=review.origin)
+            head = _open_note(note, key, review.origin, bound=bound)
         except IntegrityError as error:
             review.find("checkpoint-signature", f"checkpoint {number}: {error}")
+            stated = b""
             continue
+        if stated and not bound:
+            review.find("checkpoint-chain", f"checkpoint {number} is not the one before the next")
         if head.number != number:
             review.find("checkpoint-missing", f"found checkpoint {head.number}; expected {number}")
+        stated = head.previous
         heads.append(head)
+    if heads and stated != NO_NOTE:
+        review.find("checkpoint-missing", "the first checkpoint names one before it")
     review.checkpoints = len(heads)
-    return heads
+    return heads[::-1]
+
+
+def _open_note(note: str, key: PublicKey, origin: str, *, bound: bool) -> Checkpoint:
+    """Return the checkpoint in a note; a bound one needs no signature of its own."""
+    if not bound:
+        return open_checkpoint(note, (key,), origin=origin)
+    head = peek_checkpoint(note)
+    if head.origin != origin:
+        message = f"checkpoint of {head.origin}; expected {origin}"
+        raise IntegrityError(message)
+    return head
 
 
 def _read_entries(

@@ -15,7 +15,7 @@ from agent.trust.frames import SealedFrame, encode_frame
 from agent.trust.header import NO_FRAME, FrameHeader
 from agent.trust.keys import Signer, encode_private_key, generate_opener, generate_signer
 from agent.trust.merkle import Tree, leaf_hash
-from agent.trust.notes import Checkpoint, log_origin, sign_checkpoint
+from agent.trust.notes import NO_NOTE, Checkpoint, log_origin, sign_checkpoint
 from agent.trust.policy import Endpoint
 from agent.trust.uploads import Upload
 from agent.uplink import Uplink
@@ -45,7 +45,9 @@ class WatchLog:
         """Return what the log is now."""
         origin = log_origin(self.unit, "watch")
         root = Tree(self.leaves).root()
-        return Checkpoint(origin=origin, size=len(self.leaves), root=root, number=1)
+        return Checkpoint(
+            origin=origin, size=len(self.leaves), root=root, number=1, previous=NO_NOTE
+        )
 
     def upload(self, *frames: bytes, seen: int = 0) -> Upload:
         """Return an upload under the present head, for a city that has seen `seen` entries."""

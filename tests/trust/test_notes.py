@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agent.base.errors import IntegrityError
 from agent.trust.keys import generate_signer
 from agent.trust.notes import (
+    NO_NOTE,
     Checkpoint,
     last_note,
     log_origin,
@@ -35,6 +36,7 @@ checkpoints = st.builds(
     size=st.integers(0, 10**18),
     root=st.binary(min_size=32, max_size=32),
     number=st.integers(1, 10**18),
+    previous=st.binary(min_size=32, max_size=32),
 )
 
 
@@ -51,7 +53,7 @@ def vectors(*, good):
 
 
 def note_of(number):
-    head = Checkpoint(origin=ORIGIN, size=number, root=bytes(32), number=number)
+    head = Checkpoint(origin=ORIGIN, size=number, root=bytes(32), number=number, previous=NO_NOTE)
     return sign_checkpoint(SIGNER, head)
 
 
@@ -60,6 +62,7 @@ def test_good_vectors_open(path):
     _, key, note = case(path)
     head = open_checkpoint(note, (key,), origin=ORIGIN)
     assert (head.root, head.number) == (bytes(range(32)), 7)
+    assert head.previous == bytes(range(32, 64))
 
 
 @vectors(good=False)
@@ -108,7 +111,7 @@ def note_of_text(text):
 
 
 def test_a_log_is_held_against_its_checkpoint():
-    head = Checkpoint(origin=ORIGIN, size=3, root=bytes(32), number=1)
+    head = Checkpoint(origin=ORIGIN, size=3, root=bytes(32), number=1, previous=NO_NOTE)
     assert require_head(head, size=3, root=bytes(32)) is head
     with pytest.raises(IntegrityError, match="found 2 whole entries on disk; expected the 3"):
         require_head(head, size=2, root=bytes(32))

@@ -23,7 +23,8 @@ SPKI = KEY.public_key().public_bytes(
 KEY_ID = sha256(SPKI).digest()[:4]
 ORIGIN = "homeplate/test-unit-1/watch"
 ROOT = b64encode(bytes(range(32))).decode()
-TEXT = f"{ORIGIN}\n42\n{ROOT}\nnumber 7\n"
+PREVIOUS = b64encode(bytes(range(32, 64))).decode()
+TEXT = f"{ORIGIN}\n42\n{ROOT}\nnumber 7\nprevious {PREVIOUS}\n"
 
 
 def signature(text: str) -> bytes:
@@ -54,6 +55,9 @@ def main() -> None:
         "size_below_zero": ("no note", note(TEXT.replace("\n42\n", "\n-1\n"))),
         "number_zero": ("no note", note(TEXT.replace("number 7", "number 0"))),
         "without_number": ("no note", note(TEXT.replace("number 7\n", ""))),
+        "without_previous": ("no note", note(TEXT.replace(f"previous {PREVIOUS}\n", ""))),
+        "previous_too_short": ("no note", note(TEXT.replace(PREVIOUS, ROOT[:40]))),
+        "previous_with_loose_bits": ("no note", note(TEXT.replace(PREVIOUS, f"{'A' * 42}B="))),
         "one_more_line": ("no note", note(f"{TEXT}more\n")),
         "root_too_short": ("no note", note(TEXT.replace(ROOT, b64encode(bytes(31)).decode()))),
         "root_with_loose_bits": ("no note", note(TEXT.replace(ROOT, f"{'A' * 42}B="))),
