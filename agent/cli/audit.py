@@ -5,7 +5,6 @@ the unit's two log keys as they were enrolled. Neither the unit nor the city is 
 """
 
 import argparse
-import itertools
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -95,21 +94,22 @@ def review_state(
     """
     book = Book()
     notes = {name: _read_notes(state / "audit" / name) for name in ("watch", "send")}
-    counted = sum(1 for _ in _open_log(state / "audit/watch", ()).entries)
+    records = RecordFile(state / "audit/watch" / ENTRIES)
+    counted_bytes = records.path.stat().st_size if records.path.exists() else 0
     spool, strangers = _read_spool(state / "spool")
     unit = _unit_of((*notes["watch"][0], *notes["send"][0]), state)
     send = review_log(
-        _open_log(state / "audit/send", notes["send"][0]),
+        _open_log(RecordFile(state / "audit/send" / ENTRIES), notes["send"][0]),
         key=send_key,
         origin=log_origin(unit, "send"),
         enter=book.enter,
     )
     watch = review_log(
-        _open_log(state / "audit/watch", notes["watch"][0]),
+        _open_log(records, notes["watch"][0]),
         key=watch_key,
         origin=log_origin(unit, "watch"),
         sizes={claim.receipt.log_size for claim in book.claims},
-        enter=_enter_counted(book, counted),
+        enter=_enter_counted(book, records, counted_bytes),
     )
     for log, (_, rest) in ((watch, notes["watch"]), (send, notes["send"])):
         _judge_rest(log, rest)
@@ -138,12 +138,13 @@ def review_state(
     )
 
 
-def _enter_counted(book: Book, counted: int) -> Callable[[Entry], None]:
-    """Return what takes in the watcher's entries: the first `counted`, then the recent ones."""
-    numbers = itertools.count()
+def _enter_counted(
+    book: Book, records: RecordFile, counted_bytes: int
+) -> Callable[[Entry], None]:
+    """Return what takes in the watcher's entries: those within `counted_bytes`, then the recent."""
 
     def enter(entry: Entry) -> None:
-        (book.enter if next(numbers) < counted else book.enter_recent)(entry)
+        (book.enter if records.offset <= counted_bytes else book.enter_recent)(entry)
 
     return enter
 
@@ -163,9 +164,8 @@ def _read_notes(directory: Path) -> tuple[tuple[str, ...], str]:
     return split_notes(text)
 
 
-def _open_log(directory: Path, notes: tuple[str, ...]) -> LogContent:
-    path = directory / ENTRIES
-    records = RecordFile(path)
+def _open_log(records: RecordFile, notes: tuple[str, ...]) -> LogContent:
+    path = records.path
     if not path.exists():
         return LogContent(entries=(), notes=notes, loose_bytes=lambda: 0)
     return LogContent(

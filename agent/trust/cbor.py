@@ -56,6 +56,6 @@ def decode_cbor_list(content: bytes, *, place: str) -> list[object]:
     if not isinstance(found, dict) or list(found) != list(range(len(values))):
         message = f"{place}: found other keys; expected a map with the keys 0, 1, 2 …"
         raise IntegrityError(message)
-    if plain and not all(type(value) in _SCALARS for value in values):
+    if plain and not _SCALARS.issuperset(map(type, values)):
         decode_cbor(content)  # what is nested or a fraction has more than one plain spelling
     return values

@@ -25,7 +25,12 @@ ENTRY_LIMIT_BYTES = 65_536
 
 
 class _Entry(
-    msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    array_like=True,
+    forbid_unknown_fields=True,
+    gc=False,  # nothing in an entry can lead back to it, and an audit holds a million
 ):
     """What all kinds have; the fields stand in the entry in the order of their class."""
 

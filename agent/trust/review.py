@@ -9,7 +9,7 @@ from agent.base.errors import IntegrityError
 from agent.trust.balance import Claim, Finding
 from agent.trust.entries import Entry, Stop, decode_entry
 from agent.trust.merkle import EMPTY_ROOT, Tree, leaf_hash
-from agent.trust.notes import NO_NOTE, Checkpoint, note_hash, open_checkpoint, peek_checkpoint
+from agent.trust.notes import NO_NOTE, Checkpoint, note_hash, open_checkpoint, read_bound
 from agent.trust.receipts import Receipt, open_receipt
 from agent.trust.signatures import PublicKey
 
@@ -141,7 +141,7 @@ def _open_note(note: str, key: PublicKey, origin: str, *, bound: bool) -> Checkp
     """Return the checkpoint in a note; a bound one needs no signature of its own."""
     if not bound:
         return open_checkpoint(note, (key,), origin=origin)
-    head = peek_checkpoint(note)
+    head = read_bound(note)
     if head.origin != origin:
         message = f"checkpoint of {head.origin}; expected {origin}"
         raise IntegrityError(message)
