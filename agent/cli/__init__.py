@@ -17,6 +17,7 @@ COMMANDS = {
     "send": ("agent.cli.send", "the sender: spool to the city's endpoint; sees only sealed bytes"),
     "bench": ("agent.cli.bench", "measure speed and accuracy on recorded video or pictures"),
     "open": ("agent.cli.open", "city side: open sealed frames with the city's key"),
+    "city": ("agent.cli.city", "city side: make and destroy the keys that open reads"),
     "audit": ("agent.cli.audit", "check a unit's logs, receipts and balance"),
     "models": ("agent.cli.models", "check the two networks against their manifest"),
 }

@@ -1,11 +1,11 @@
-"""`homeplate bench images|video`: how fast and how exact the agent sees, on material with truth."""
+"""`homeplate bench images|video|seal`: how fast and how exact the agent sees, how fast it keeps."""
 
 import argparse
 from dataclasses import dataclass
 
 import cv2
 
-from agent.cli import bench_images, bench_video
+from agent.cli import bench_images, bench_seal, bench_video
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bench_images.add_arguments(images)
     video = kinds.add_parser("video", help="a recorded video, with or without truth")
     bench_video.add_arguments(video)
+    bench_seal.add_arguments(kinds.add_parser("seal", help="from a finished read to the disk"))
     for kind in (images, video):
         kind.add_argument("--models", default="", metavar="FOLDER", help="folder of manifest.toml")
         kind.add_argument(
@@ -51,5 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one kind of bench."""
+    if args.kind == "seal":
+        return bench_seal.run(args)
     cv2.setNumThreads(args.threads)
     return bench_images.run(args) if args.kind == "images" else bench_video.run(args)

@@ -4,16 +4,18 @@ import argparse
 import json
 import mmap
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
 from agent.base.clock import from_ms
 from agent.base.errors import ConfigError, CredentialError, InputError, IntegrityError
-from agent.base.files import read_bounded, write_whole
+from agent.base.files import write_whole
 from agent.base.lanes import Lane
+from agent.cli.keyring import KeyRing, load_ring
 from agent.trust.contents import (
     DIRECTIONS,
     QUARTERS,
@@ -33,10 +35,8 @@ from agent.trust.frames import (
     scan_frames,
 )
 from agent.trust.header import FrameHeader
-from agent.trust.keys import load_opener
 
 _SUFFIXES: Final = (".seg", ".open")
-_KEY_LIMIT_BYTES: Final = 16_384
 _HEAD: Final = (
     f"{'last seen (UTC)':<23}  {'unit':<16}  {'lane':<5}  {'plate':<16}  "
     f"{'weakest':>7}  {'frames':>6}  {'moved':<6}  note"
@@ -60,6 +60,8 @@ class Tally:
     """Correct frames whose inside was altered or is not in the format."""
     foreign: int = 0
     """Sealed to another key."""
+    gone: Counter[str] = field(default_factory=Counter)
+    """Frames of periods whose key was destroyed, by what there is to say of it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="segment, endpoint's export, or a folder of them",
     )
     parser.add_argument(
-        "--key", metavar="CITY_KEY.pem", type=Path, required=True, help="the city's private key"
+        "--key",
+        metavar="CITY_KEY",
+        type=Path,
+        required=True,
+        help="the city's private key, or the folder of `homeplate city keys`",
     )
     parser.add_argument(
         "--crops", metavar="FOLDER", type=Path, help="write the pictures of plates into FOLDER"
@@ -85,15 +91,16 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         InputError: A path is missing or holds no frames.
-        CredentialError: No private key, or frames that are sealed to another one.
+        CredentialError: No private key, or frames that are sealed to another one, or to one that
+            was destroyed.
         IntegrityError: Damaged or altered frames; the others were printed.
     """
-    opener = load_opener(read_bounded(args.key, limit_bytes=_KEY_LIMIT_BYTES), place=str(args.key))
+    ring = load_ring(args.key)
     files = [file for path in args.paths for file in _files(path)]
     if args.crops:
         _make_folder(args.crops)
     tally = Tally()
-    for header, item in _opened(files, opener, tally):
+    for header, item in _opened(files, ring, tally):
         if isinstance(item, StoredCrop) and args.crops:
             _write_picture(args.crops / _picture_name(header, item), item.jpeg)
         if args.json:
@@ -102,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             _print_row(header, item, first=tally.reads == 1)
     if tally.frames:
         print(_summary(tally, len(files)), file=sys.stderr if args.json else sys.stdout)
-    _complain(tally, opener.key_id)
+    _complain(tally, ring)
     return 0
 
 
@@ -132,7 +139,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _opened(
-    files: Sequence[Path], key: Decrypter, tally: Tally
+    files: Sequence[Path], ring: KeyRing, tally: Tally
 ) -> Iterator[tuple[FrameHeader, StoredRead | StoredCrop]]:
     """Yield the items of all frames that open, each frame once."""
     seen: set[bytes] = set()
@@ -142,7 +149,7 @@ def _opened(
             tally.repeated += 1
             continue
         seen.add(sha256)
-        for item in _open_counted(frame, key, tally, place):
+        for item in _open_counted(frame, ring, tally, place):
             tally.reads += isinstance(item, StoredRead)
             tally.crops += isinstance(item, StoredCrop)
             yield frame.header, item
@@ -170,8 +177,12 @@ def _scan(path: Path) -> Iterator[Found | Damage]:
 
 
 def _open_counted(
-    frame: SealedFrame, key: Decrypter, tally: Tally, place: str
+    frame: SealedFrame, ring: KeyRing, tally: Tally, place: str
 ) -> Sequence[StoredRead | StoredCrop]:
+    key = ring.openers.get(frame.header.key_id)
+    if key is None:
+        _count_closed(frame.header.key_id, ring, tally)
+        return ()
     try:
         items = open_items(frame, key)
     except CredentialError:
@@ -183,6 +194,16 @@ def _open_counted(
         return ()
     tally.frames += 1
     return items
+
+
+def _count_closed(key_id: bytes, ring: KeyRing, tally: Tally) -> None:
+    """Count a frame whose key is not at hand, for its reason."""
+    period = ring.gone.get(key_id)
+    if period is None:
+        tally.foreign += 1
+    else:
+        what = f"{period.name} (key {period.key_id}, destroyed {period.destroyed_at})"
+        tally.gone[what] += 1
 
 
 def open_items(frame: SealedFrame, key: Decrypter) -> Sequence[StoredRead | StoredCrop]:
@@ -267,11 +288,12 @@ def _summary(tally: Tally, files: int) -> str:
         "damaged": tally.damaged,
         "altered": tally.refused,
         "sealed to another key": tally.foreign,
+        "key destroyed": tally.gone.total(),
     }
     return "opened: " + " · ".join(f"{name} {count}" for name, count in told.items() if count)
 
 
-def _complain(tally: Tally, key_id: bytes) -> None:
+def _complain(tally: Tally, ring: KeyRing) -> None:
     if tally.damaged or tally.refused:
         message = (
             f"damaged places: {tally.damaged}, altered frames: {tally.refused}; all that opens is "
@@ -280,9 +302,13 @@ def _complain(tally: Tally, key_id: bytes) -> None:
         raise IntegrityError(message)
     if tally.foreign:
         message = (
-            f"frames sealed to another key than this one ({key_id.hex()}): {tally.foreign}; "
+            f"frames sealed to another key than this one ({ring.describe()}): {tally.foreign}; "
             "use the city's key of that time"
         )
+        raise CredentialError(message)
+    if tally.gone:
+        told = ", ".join(f"{count} of the period {what}" for what, count in tally.gone.items())
+        message = f"frames that nobody can open any more: {told}"
         raise CredentialError(message)
     if not (tally.frames or tally.unfinished):
         message = "no sealed frames found; expected segments of a unit or an endpoint's export"
