@@ -111,6 +111,6 @@ def parse_settings(content: bytes, *, place: str) -> Settings:
     """
     try:
         return msgspec.toml.decode(content, type=Settings)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         message = f"{place}: {error}; see deploy/agent.example.toml for every setting"
         raise ConfigError(message) from error

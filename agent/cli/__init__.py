@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from agent import __version__
 from agent.base.errors import HomeplateError
+from agent.base.memory import forbid_dumps
 
 COMMANDS = {
     "run": ("agent.cli.run", "both services in one terminal, for trying out"),
@@ -41,6 +42,8 @@ def build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; results go to stdout, all else to stderr."""
+    if arguments is None:  # a process of our own, not a call from another program
+        forbid_dumps()
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = next((word for word in given if not word.startswith("-")), "")
     try:

@@ -10,6 +10,9 @@ from agent.base.errors import IntegrityError
 _SCALARS: Final = frozenset({int, str, bytes, bool, type(None)})
 """Encoded plainly they are encoded in the deterministic way."""
 
+_INTEGERS: Final = 1 << 64
+"""Further from 0, an integer would need a tag."""
+
 
 def encode_cbor(value: object) -> bytes:
     """Return the one deterministic encoding of `value`."""
@@ -20,15 +23,19 @@ def decode_cbor(content: bytes) -> object:
     """Return the value of deterministic CBOR; the caller checks its types.
 
     Raises:
-        IntegrityError: Not CBOR, bytes after the value, or another spelling than the
+        IntegrityError: Not CBOR, bytes after the value, a tag, or another spelling than the
             deterministic one (keys doubled or out of order, long heads, indefinite lengths).
     """
     try:
         value: object = cbor2.loads(content)
+        plain = _is_plain(value)
         spelling = encode_cbor(value)
     except (cbor2.CBORError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         message = f"found {len(content)} bytes that are not CBOR; expected one CBOR value"
         raise IntegrityError(message) from error
+    if not plain:
+        message = "found CBOR with a tag or a simple value of its own; expected neither"
+        raise IntegrityError(message)
     if spelling != content:
         message = "found CBOR in another spelling; expected deterministic CBOR and nothing after it"
         raise IntegrityError(message)
@@ -59,3 +66,18 @@ def decode_cbor_list(content: bytes, *, place: str) -> list[object]:
     if plain and not _SCALARS.issuperset(map(type, values)):
         decode_cbor(content)  # what is nested or a fraction has more than one plain spelling
     return values
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value is made of the types of the formats alone.
+
+    A tag would give a second spelling: a tagged set of frames reads like a list of them.
+    """
+    kind = type(value)
+    if isinstance(value, dict):
+        return kind is dict and all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if kind is int:
+        return -_INTEGERS <= value < _INTEGERS  # type: ignore[operator] # checked just now
+    return kind in _SCALARS or kind is float

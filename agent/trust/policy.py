@@ -217,7 +217,7 @@ def _check_address(text: str, path: str) -> None:
 def _check_ca(pem: str) -> None:
     try:
         count = len(x509.load_pem_x509_certificates(pem.encode()))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         message = "$.endpoint.ca_pem: cannot be read; expected PEM certificates"
         raise ValueError(message) from error
     if count > _CA_LIMIT:

@@ -61,6 +61,7 @@ def main() -> None:
         "one_more_line": ("no note", note(f"{TEXT}more\n")),
         "root_too_short": ("no note", note(TEXT.replace(ROOT, b64encode(bytes(31)).decode()))),
         "root_with_loose_bits": ("no note", note(TEXT.replace(ROOT, f"{'A' * 42}B="))),
+        "signature_with_wrong_padding": ("no note", _one_letter_less(good)),
         "root_in_another_alphabet": ("no note", note(TEXT.replace(ROOT, f"{'_' * 43}="))),
         "name_of_another": ("no note", note(TEXT, name=other)),
         "two_signatures": ("no note", good + good.splitlines(keepends=True)[-1]),
@@ -74,6 +75,12 @@ def main() -> None:
     for name, (expect, text) in cases.items():
         content = f"expect: {expect}\npublic_key: {SPKI.hex()}\n\n{text}"
         (FOLDER / f"{name}.txt").write_bytes(content.encode())
+
+
+def _one_letter_less(text: str) -> str:
+    """Return the note without the first letter of its signature's base64."""
+    head, _, tail = text.rpartition(" ")
+    return f"{head} {tail[1:]}"
 
 
 def _cut_signature() -> str:
