@@ -138,9 +138,7 @@ def review_state(
     )
 
 
-def _enter_counted(
-    book: Book, records: RecordFile, counted_bytes: int
-) -> Callable[[Entry], None]:
+def _enter_counted(book: Book, records: RecordFile, counted_bytes: int) -> Callable[[Entry], None]:
     """Return what takes in the watcher's entries: those within `counted_bytes`, then the recent."""
 
     def enter(entry: Entry) -> None:

@@ -5,7 +5,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from hashlib import shake_128
@@ -78,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         message += "expected 1 to 100000 commits and a folder that is there"
         raise ConfigError(message)
     with tempfile.TemporaryDirectory(prefix="homeplate-bench-", dir=args.folder) as name:
-        rows, frames = [], ()
+        rows: list[Figures] = []
+        frames: tuple[bytes, ...] = ()
         for crops in (False, True):
             row, frames = measure(Path(name) / f"crops-{crops}", crops=crops, commits=args.commits)
             rows.append(row)
@@ -213,7 +213,8 @@ def draw_table(rows: list[Figures], endpoint: dict[str, float] | None) -> str:
         lines.append(f"{name:<46}" + "".join(f"{value:>12}" for value in values))
 
     add("CPU a read, record to fdatasync, µs", [f"{row.cpu_us_per_read:.1f}" for row in rows])
-    add("  with log entry and checkpoint, µs", [f"{row.logged_cpu_us_per_read:.1f}" for row in rows])
+    logged = [f"{row.logged_cpu_us_per_read:.1f}" for row in rows]
+    add("  with log entry and checkpoint, µs", logged)
     add("payload, bytes a second", [f"{row.payload_bytes // row.commits:,}" for row in rows])
     shares = [row.amplification for row in rows]
     add("device bytes / payload", ["-" if share is None else f"{share:.3f}" for share in shares])

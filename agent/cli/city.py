@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("period", metavar="PERIOD", help="for example 2026-11")
         if name == "destroy":
             action.add_argument("--yes", action="store_true", help="really: there is no way back")
-            action.add_argument("--dry-run", action="store_true", help="only say what would be done")
+            action.add_argument("--dry-run", action="store_true", help="only say what would be")
         action.add_argument("--json", action="store_true", help="for machines")
 
 
@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
         case "make":
             _show([make_key(args.folder, args.period, now=now)], args)
             public = (args.folder / f"{args.period}.pub").read_bytes()
-            print(f"sealing.public_key of the policy: {b64encode(public).decode()}", file=sys.stderr)
+            text = b64encode(public).decode()
+            print(f"sealing.public_key of the policy: {text}", file=sys.stderr)
         case "list":
             _show(list(read_periods(args.folder)), args)
         case _:

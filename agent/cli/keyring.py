@@ -92,9 +92,7 @@ def read_periods(folder: Path) -> tuple[Period, ...]:
             message = f"{path}: line {number} is no record of a key; restore the file"
             raise ConfigError(message) from error
         destroyed_at = at if entry["action"] == "destroyed" else ""
-        periods[name] = Period(
-            name=name, key_id=key_id, made_at=made_at, destroyed_at=destroyed_at
-        )
+        periods[name] = Period(name=name, key_id=key_id, made_at=made_at, destroyed_at=destroyed_at)
     return tuple(periods.values())
 
 
@@ -141,9 +139,7 @@ def destroy_key(folder: Path, name: str, *, now: datetime) -> Period:
             path.unlink()
         sync_directory(folder)
         _record(folder, "destroyed", name, period.key_id, now)
-    return Period(
-        name=name, key_id=period.key_id, made_at=period.made_at, destroyed_at=_text(now)
-    )
+    return Period(name=name, key_id=period.key_id, made_at=period.made_at, destroyed_at=_text(now))
 
 
 def _load(path: Path) -> Opener:

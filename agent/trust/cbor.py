@@ -6,10 +6,11 @@ import cbor2
 
 from agent.base.errors import IntegrityError
 
-
 _SCALARS: Final = frozenset({int, str, bytes, bool, type(None)})
 """Encoded plainly they are encoded in the deterministic way."""
 
+_KEYS: Final = frozenset({int, str})
+_NUMBERS: Final = frozenset({int})
 _INTEGERS: Final = 1 << 64
 """Further from 0, an integer would need a tag."""
 
@@ -52,20 +53,29 @@ def decode_cbor_list(content: bytes, *, place: str) -> list[object]:
     Raises:
         IntegrityError: As `decode_cbor`, or not such a map.
     """
-    try:
-        found = cbor2.loads(content)
-        plain = isinstance(found, dict) and cbor2.dumps(found) == content
-    except (cbor2.CBORError, ValueError, TypeError, ArithmeticError, RecursionError):
-        plain = False
-    if not plain:  # rare, or wrong: the strict way says what it is
+    found: object = _decode_flat(content)
+    if found is None:  # rare, or wrong: the strict way takes it or says what it is
         found = decode_cbor(content)
     values = list(found.values()) if isinstance(found, dict) else []
     if not isinstance(found, dict) or list(found) != list(range(len(values))):
         message = f"{place}: found other keys; expected a map with the keys 0, 1, 2 …"
         raise IntegrityError(message)
-    if plain and not _SCALARS.issuperset(map(type, values)):
-        decode_cbor(content)  # what is nested or a fraction has more than one plain spelling
     return values
+
+
+def _decode_flat(content: bytes) -> dict[object, object] | None:
+    """Return a map of numbers to scalars, in a third of the time; None where it is not sure.
+
+    Such a map, its keys in order, has one encoding only: that of the plain encoder.
+    """
+    try:
+        found = cbor2.loads(content)
+        if not isinstance(found, dict) or cbor2.dumps(found) != content:
+            return None
+    except (cbor2.CBORError, ValueError, TypeError, ArithmeticError, RecursionError):
+        return None
+    flat = _SCALARS.issuperset(map(type, found.values())) and _NUMBERS.issuperset(map(type, found))
+    return found if flat else None
 
 
 def _is_plain(value: object) -> bool:
@@ -75,7 +85,8 @@ def _is_plain(value: object) -> bool:
     """
     kind = type(value)
     if isinstance(value, dict):
-        return kind is dict and all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+        keys = _KEYS.issuperset(map(type, value))  # True and 1.0 equal 1
+        return kind is dict and keys and all(map(_is_plain, value.values()))
     if isinstance(value, list):
         return all(map(_is_plain, value))
     if kind is int:

@@ -125,8 +125,7 @@ def signing(forge: Callable[[Town, Receipt, bytes], bytes]) -> Callable[..., Ite
         def handle(secured: ssl.SSLSocket, server: Server) -> None:
             while body := read_request(secured, server):
                 signed = forge(town, true_receipt(body), old)
-                head = f"HTTP/1.1 200 OK\r\nContent-Type: application/cbor\r\nContent-Length: {len(signed)}\r\n\r\n"
-                secured.sendall(head.encode() + signed)
+                secured.sendall(answer("200 OK", signed, "Content-Type: application/cbor"))
 
         with town.serve(handle) as server:
             yield Stage(server.port, lambda: server.received)
@@ -240,16 +239,18 @@ THE_CITY_LYING: dict[str, object] = {
         answering(*[answer("412 Precondition Failed", b'{"known_size": 1}')] * 9)
     ),
     "receipt signed by another key": signing(
-        lambda town, true, _: sign_receipt(generate_signer(), true)
+        lambda _, true, __: sign_receipt(generate_signer(), true)
     ),
-    "receipt for other frames": signing(changed(frames=lambda true: (bytes(32),))),
-    "receipt for fewer frames": signing(changed(frames=lambda true: true.frames[1:] or (bytes(32),))),
+    "receipt for other frames": signing(changed(frames=lambda _: (bytes(32),))),
+    "receipt for fewer frames": signing(
+        changed(frames=lambda true: true.frames[1:] or (bytes(32),))
+    ),
     "receipt for one frame more": signing(changed(frames=lambda true: (*true.frames, bytes(32)))),
     "receipt for the frames in another order": signing(
         changed(frames=lambda true: true.frames[::-1] if len(true.frames) > 1 else (bytes(32),))
     ),
-    "receipt for another unit": signing(changed(unit=lambda true: "unit-b")),
-    "old receipt replayed": signing(lambda town, true, old: old),
+    "receipt for another unit": signing(changed(unit=lambda _: "unit-b")),
+    "old receipt replayed": signing(lambda *given: given[2]),
     "receipt cut short": signing(lambda town, true, _: sign_receipt(town.receipts, true)[:-1]),
     "receipt with a byte after it": signing(
         lambda town, true, _: sign_receipt(town.receipts, true) + b"\0"

@@ -1,5 +1,7 @@
-"""Nothing readable: both processes are aborted in the midst of a run with core dumps forced, and
-every byte that is left is searched for the clip's plates.
+"""Nothing readable in what an aborted run leaves.
+
+Both processes are aborted in the midst of a run with core dumps forced, and every byte that is
+left is searched for the clip's plates.
 """
 
 import json
@@ -109,7 +111,7 @@ def abort_with_a_plate_in_memory(folder, kind):
 
 
 def test_without_the_guard_a_core_holds_the_plate_and_with_it_there_is_none(tmp_path):
-    """Shows that the search would find a plate in a core, and that the guard is what prevents it."""
+    """The search would find a plate in a core; the guard is what prevents it."""
     pattern = Path("/proc/sys/kernel/core_pattern").read_text()
     cores = abort_with_a_plate_in_memory(tmp_path, "bare")
     if not cores:

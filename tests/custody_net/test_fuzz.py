@@ -1,4 +1,4 @@
-"""A short run of the fuzzer over every parser; the long one is `python -m tests.custody_net.fuzz`."""
+"""A short run of the fuzzer over every parser; the long: `python -m tests.custody_net.fuzz`."""
 
 import json
 import ssl
@@ -46,6 +46,12 @@ def policy_with_a_certificate_of_version_19():
     ("name", "make"),
     [
         pytest.param("upload", upload_with_a_tagged_set, id="a tagged set for a list"),
+        pytest.param(
+            "audit entry", lambda: bytes.fromhex("a300636761700101e207"), id="a simple value as key"
+        ),
+        pytest.param(
+            "audit entry", lambda: encode_cbor({0: "gap", True: 1, 2: 7}), id="true for a key"
+        ),
         pytest.param("policy", policy_with_a_certificate_of_version_19, id="a CA of version 19"),
         pytest.param("settings", lambda: b"unit = " + b"[" * 9999, id="brackets without end"),
     ],
@@ -61,8 +67,10 @@ values = st.recursive(
     | st.floats()
     | st.booleans()
     | st.none(),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.integers(0, 9) | st.text(max_size=3), inner, max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.integers(0, 9) | st.text(max_size=3), inner, max_size=9)
+    ),
     max_leaves=20,
 )
 entry_like = st.lists(values, max_size=9).map(lambda fields: dict(enumerate(fields)))

@@ -206,5 +206,3 @@ def test_every_log_call_has_a_fixed_event_and_allowed_fields():
             else:
                 assert ast.unparse(keyword.value).endswith("counters.as_dict()"), place
         count("log calls looked at")
-
-
