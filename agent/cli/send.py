@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drain",
         action="store_true",
-        help="end when the watcher has signed off and the spool is empty",
+        help="end when the watcher has signed off and nothing is left to send",
     )
 
 

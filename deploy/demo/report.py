@@ -124,7 +124,8 @@ def _sections(outcome: Outcome) -> list[tuple[str, list[tuple[str, str]]]]:
             ("frames", f"{seen['frames']}"),
             ("plates found, each in every frame", f"{seen['plates']}"),
             ("crops read", f"{seen['crops_read']}"),
-            ("plate reads a minute, set-up included", f"{seen['plates'] / minutes:,.0f}"),
+            ("crops read a minute, set-up included", f"{seen['crops_read'] / minutes:,.0f}"),
+            ("vehicles read a minute, set-up included", f"{score.reads / minutes:,.0f}"),
         ]),
         ("Kept and sent by the sender (it sees only sealed bytes)", [
             ("sealed frames written", f"{seen['frames_sealed']}"),
