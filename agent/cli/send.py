@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Send until a signal comes; print the counters at the end."""
     clock = SystemClock()
-    unit = load_unit(args.config, clock=clock)
+    unit = load_unit(args.config)
     set_up_logging(level=unit.settings.log_level)
     uplink = build_uplink(unit)
     sending = build_sending(unit, clock, uplink)

@@ -21,7 +21,7 @@ from agent.base.log import set_up_logging
 from agent.base.settings import SpoolSettings
 from agent.camera.sources import open_camera
 from agent.cli.models import Models, open_models
-from agent.cli.unit import Unit, add_config, load_unit, stop_on_signal
+from agent.cli.unit import Unit, add_config, load_unit, require_valid, stop_on_signal
 from agent.gate import EMPTY_HOTLIST, GateRules, Hotlist, parse_hotlist
 from agent.pipeline.watch import Keeping, Rules, Seeing, adopt_leftovers, watch_forever
 from agent.read import CERTAIN_LOOKS, Ballots
@@ -50,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Watch until the camera ends or a signal comes; print the counters at the end."""
     clock = SystemClock()
-    unit = load_unit(args.config, clock=clock)
+    unit = load_unit(args.config)
+    require_valid(unit, clock=clock)
     set_up_logging(level=unit.settings.log_level)
     hotlist = load_hotlist(unit)
     cv2.setNumThreads(unit.settings.models.threads)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.base.clock import SystemClock
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.cli.bench_truth import load_truth
@@ -67,7 +66,7 @@ def test_the_policy_may_ask_for_more_looks_than_usual_never_for_fewer(tmp_path, 
     settle_unit(city, source=CLIP, realtime=False)
     path = city.unit / "policy.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"min_hit_frames": asked}))
-    unit = load_unit(city.unit_settings, clock=SystemClock())
+    unit = load_unit(city.unit_settings)
     models = open_models(unit.settings.models, unit.settings.detect)
     assert build_seeing(unit, models).ballots._certain_looks == looks
 
