@@ -236,11 +236,17 @@ def start(arguments: list[str], **streams: object) -> subprocess.Popen[bytes]:
 
 
 def follow_progress(watcher: subprocess.Popen[bytes], frames: int) -> dict[str, int]:
-    """Show the watcher's counters as a bar until it ends; return the last."""
+    """Show the watcher's counters as a bar until it ends; return the last.
+
+    With them `watching_ms`: from its first frame, so without its start, to its end.
+    """
     counters: dict[str, int] = {}
+    began_ns = time.monotonic_ns()
     for line in watcher.stdout or ():
+        began_ns = began_ns if counters else time.monotonic_ns()
         counters = json.loads(line)
         draw_bar(counters, frames)
+    counters["watching_ms"] = (time.monotonic_ns() - began_ns) // 1_000_000
     if sys.stderr.isatty():
         sys.stderr.write("\n")
     return counters
