@@ -395,3 +395,18 @@ def test_a_backlog_is_what_both_logs_leave_to_do(tmp_path):
     assert backlog.to_upload(key, tuple(unit.hashes[left])) == ()
     assert backlog.is_settled(key, tuple(unit.hashes[left]))
     assert backlog.to_upload((Lane.READS, done), tuple(unit.hashes[done])) == ()
+
+
+def test_two_users_of_one_group_can_share_the_folder_whatever_their_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        log = AuditLog(
+            tmp_path / "audit/watch", generate_signer(), "homeplate/u/watch", FakeClock()
+        )
+        log.checkpoint()
+        log.close()
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "audit").rglob("*")}
+    assert (tmp_path / "audit").stat().st_mode & 0o777 == 0o770
+    assert modes == {"watch": 0o750, ENTRIES: 0o640, CHECKPOINTS: 0o640}

@@ -87,7 +87,11 @@ class NoteFile:
         Raises:
             OSError: The disk refuses.
         """
-        os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.fchmod(descriptor, FILE_MODE)  # the process's umask may have taken the group away
+        finally:
+            os.close(descriptor)
         note, self.size_bytes = self._find_last()
         os.truncate(self.path, self.size_bytes)
         return note

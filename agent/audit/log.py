@@ -33,6 +33,7 @@ from agent.trust.notes import (
     sign_checkpoint,
 )
 
+_SHARED_MODE: Final = 0o770  # two users of one group: whichever process comes first makes it
 _DIRECTORY_MODE: Final = 0o750
 
 
@@ -55,7 +56,7 @@ class AuditLog:
         self._boot = b""
         self._last: dict[Lane, int] = {}
         with disk_errors(directory):
-            make_directory(directory.parent, mode=_DIRECTORY_MODE)
+            make_directory(directory.parent, mode=_SHARED_MODE)
             make_directory(directory, mode=_DIRECTORY_MODE)
             self._entries = _open_locked(directory / ENTRIES)
             self._notes = NoteFile(directory / CHECKPOINTS)
@@ -183,6 +184,7 @@ def _open_locked(path: Path) -> AppendFile:
     descriptor = os.open(path, flags, FILE_MODE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.fchmod(descriptor, FILE_MODE)  # the process's umask may have taken the group away
     except BlockingIOError as error:
         os.close(descriptor)
         message = f"{path}: another process writes this log; stop it first"
