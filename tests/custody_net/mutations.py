@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agent.audit import CHECKPOINTS, ENTRIES, RecordFile
 from agent.base.lanes import Lane
+from agent.base.settings import SpoolSettings
 from agent.cli.audit import review_state
 from agent.spool import SpoolWriter
 from agent.trust.entries import Uploaded, decode_entry, encode_entry
@@ -22,7 +23,6 @@ from agent.trust.journal import encode_record
 from agent.trust.keys import generate_signer
 from agent.trust.notes import split_notes
 from agent.trust.receipts import peek_receipt, sign_receipt
-from agent.base.settings import SpoolSettings
 from tests.audited import BOOT, QUOTA, AuditedUnit, spool_files
 
 TORN = b"\x70\0\0\0torn by a power cut"

@@ -39,7 +39,7 @@ PERSONAL = {"text", "characters", "jpeg", "crop_jpeg", "y", "lores", "entries", 
 """Names of fields that hold a plate or a picture."""
 LOGGED = {
     "detail", "failures", "lane", "frames", "count", "error", "place", "status", "time_ms",
-    "unit", "kind",
+    "unit", "kind", "reason", "names",
 }  # fmt: skip
 """What log calls may carry: numbers, lanes, names of ours, texts of our own errors."""
 
