@@ -3,8 +3,8 @@
 Hits go first, but a backlog of hits must not starve the others for ever: an alert is worth most
 when it is fresh, and a read that waits too long expires unseen. So the lanes take turns by weight:
 of 13 turns in which all have something to send, hits get 8, reads 4, crops 1. Within a lane the
-oldest goes first, because it expires first. A round is short, so that a new hit waits for a round
-and not for the whole backlog of an outage.
+oldest goes first, because it expires first. The sender's round is bounded in time, so that a new
+hit waits for a round and not for the whole backlog of an outage.
 """
 
 from collections import deque
@@ -15,28 +15,23 @@ from agent.base.lanes import Lane
 from agent.base.segments import Segment
 
 WEIGHTS: Final = {Lane.HITS: 8, Lane.READS: 4, Lane.CROPS: 1}
-ROUND_SEGMENTS: Final = 64
-"""About half a minute at 10 segments a second; then the spool is looked at again."""
 BATCH_INTERVAL_S: Final = 30.0
 """How long reads and crops of an open segment are gathered for one upload and one receipt: 2,880
 receipts a day and lane instead of 86,400, which the auditor has to verify one by one."""
 
 
-def take_turns(segments: Iterable[Segment], *, limit: int = ROUND_SEGMENTS) -> Iterator[Segment]:
+def take_turns(segments: Iterable[Segment]) -> Iterator[Segment]:
     """Yield segments in the order in which they are sent.
 
     Args:
-        segments: Of all lanes; older before newer within a lane.
-        limit: At most so many; the caller looks at the spool again before the next.
+        segments: Of all lanes; older before newer within a lane. Those that hold nothing to send
+            are left out by the caller: they would use up turns.
     """
     waiting: dict[Lane, deque[Segment]] = {lane: deque() for lane in WEIGHTS}
     for segment in segments:
         waiting[segment.lane].append(segment)
     credit = dict.fromkeys(WEIGHTS, 0)
-    for _ in range(limit):
-        lanes = [lane for lane in WEIGHTS if waiting[lane]]
-        if not lanes:
-            return
+    while lanes := [lane for lane in WEIGHTS if waiting[lane]]:
         yield waiting[_next_lane(credit, lanes)].popleft()
 
 

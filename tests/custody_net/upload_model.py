@@ -233,7 +233,7 @@ class WitnessedSpool(SpoolReader):
         found = super().segments()
         if self.faults.draw("reordered batches"):
             found = tuple(self.faults.chance.sample(found, len(found)))
-        return tuple(take_turns(found, limit=1 << 30))
+        return tuple(take_turns(found))
 
     def delete(self, segment):
         stored = set(self.store.arrived)

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ def segments(**counts):
 
 
 def lanes(limit, **counts):
-    return [segment.lane for segment in take_turns(segments(**counts), limit=limit)]
+    return [segment.lane for segment in islice(take_turns(segments(**counts)), limit)]
 
 
 def test_hits_go_first():
@@ -46,11 +46,11 @@ def test_a_lane_alone_gets_every_turn():
     assert lanes(5, crops=9) == [Lane.CROPS] * 5
 
 
-@given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 200), st.integers(1, 300))
-def test_turns_lose_double_and_reorder_nothing(hits, reads, crops, limit):
+@given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 200))
+def test_turns_lose_double_and_reorder_nothing(hits, reads, crops):
     waiting = segments(hits=hits, reads=reads, crops=crops)
-    taken = list(take_turns(waiting, limit=limit))
-    assert len(taken) == min(limit, len(waiting))
+    taken = list(take_turns(waiting))
+    assert len(taken) == len(waiting)
     assert len({(item.lane, item.first_ms) for item in taken}) == len(taken)
     for lane in Lane:
         times = [item.first_ms for item in taken if item.lane is lane]
