@@ -1,14 +1,16 @@
 """A fault at every arrow of the upload: nothing lost, nothing doubled, everything accounted for."""
 
 import random
+from collections import Counter
 
 import pytest
 from homeplate_endpoint.intake import Intake, RefusalError
 from homeplate_endpoint.store import Store
 
+from agent.base.lanes import Lane
 from agent.trust.receipts import open_receipt
 from tests.custody_net.counts import count
-from tests.custody_net.upload_model import KILLS, UNIT, WAYS, World, simulate
+from tests.custody_net.upload_model import KILLS, UNIT, WAYS, World, memory_folder, simulate
 
 pytestmark = pytest.mark.custody
 UPLOADS = 1_500
@@ -110,3 +112,20 @@ def test_the_simulated_endpoint_answers_as_the_real_one(tmp_path, seed):
     assert recorder.compared > 30
     count("uploads compared with the real endpoint", recorder.compared)
     store.close()
+
+
+def test_after_a_long_outage_the_whole_backlog_arrives_in_turns():
+    """300 segments of all lanes wait; each lane has its share of the first sixty deletions."""
+    with memory_folder() as folder:
+        world = World(folder / "state", 7, share=0)
+        for _ in range(300):
+            world.keep()
+        lanes = []
+        delete = world.spool.delete
+        world.spool.delete = lambda segment: (lanes.append(segment.lane), delete(segment))
+        for _ in range(20):
+            world.work()
+        assert set(lanes[:60]) == set(Lane)
+        assert Counter(lanes[:60]).most_common(1)[0][0] is Lane.HITS
+        del world.spool.delete
+        world.check()

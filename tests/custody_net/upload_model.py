@@ -14,6 +14,7 @@ import random
 import shutil
 import tempfile
 import time
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -58,6 +59,8 @@ class MemoryStore:
         default_factory=dict
     )
     """Unit, boot, lane, first → last, hash, content."""
+    firsts: dict[tuple[str, bytes, int], list[int]] = field(default_factory=dict)
+    """Sorted."""
     arrived: list[bytes] = field(default_factory=list)
     """Hashes of all frames in the order they were stored: one too many would show here."""
     receipts: dict[tuple[str, str], bytes] = field(default_factory=dict)
@@ -81,6 +84,7 @@ class MemoryStore:
         for frame in fresh:
             place = (unit, frame.header.boot, int(frame.header.lane), frame.header.first_sequence)
             self.frames[place] = (frame.header.last_sequence, frame.sha256, frame.content)
+            insort(self.firsts.setdefault(place[:3], []), place[3])
             self.arrived.append(frame.sha256)
         self.heads.setdefault(unit, {}).setdefault(head.size, head.root)
         self.receipts[unit, key] = receipt
@@ -92,14 +96,14 @@ class MemoryStore:
     def _is_known(self, frame):
         header = frame.header
         owner = (header.unit, header.boot, int(header.lane))
-        for (*place, first), (last, sha256, _) in self.frames.items():
-            apart = first > header.last_sequence or last < header.first_sequence
-            if tuple(place) != owner or apart:
-                continue
-            if sha256 == frame.sha256:
-                return True
+        firsts = self.firsts.get(owner, [])
+        at = bisect_right(firsts, header.last_sequence) - 1
+        if at < 0:
+            return False
+        last, sha256, _ = self.frames[*owner, firsts[at]]
+        if sha256 != frame.sha256 and last >= header.first_sequence:
             raise ForkError("another frame is stored there")
-        return False
+        return sha256 == frame.sha256
 
 
 WAYS: Final = (
