@@ -20,6 +20,7 @@ from agent.trust.keys import Signer, generate_signer
 from agent.trust.merkle import Tree, leaf_hash
 from agent.trust.notes import NO_NOTE, Checkpoint, note_hash, sign_checkpoint
 from agent.trust.receipts import Receipt, sign_receipt
+from agent.trust.signatures import verify_signature
 
 UNIT = "unit-a"
 BOOT = b"boot of the unit"
@@ -128,6 +129,14 @@ class Day:
         )
 
 
+def _signature_us(signer: Signer) -> float:
+    """Return the CPU time of one verification here and now: a measure of the machine."""
+    signature, begin_ns = signer.sign(b"text"), time.thread_time_ns()
+    for _ in range(2_000):
+        verify_signature(signer.public_key, b"text", signature)
+    return (time.thread_time_ns() - begin_ns) / 2_000_000
+
+
 def main() -> None:
     """Print what one audit takes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -149,6 +158,7 @@ def main() -> None:
             "receipts": report.receipts,
             "checkpoints": report.watch.checkpoints + report.send.checkpoints,
             "passes": report.passes,
+            "one_signature_us": round(_signature_us(day.city), 1),
             "cpu_s": round(cpu_s, 3),
             "wall_s": round(wall_s, 3),
         }
