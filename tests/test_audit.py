@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agent.audit import CHECKPOINTS, ENTRIES, AuditLog, LogReader, RecordFile, read_backlog
 from agent.base.append_file import AppendFile
 from agent.base.clock import to_ms
+from agent.base.disk import SystemDisk
 from agent.base.errors import DeviceError, IntegrityError, SpoolFullError
 from agent.base.lanes import Lane
 from agent.trust.entries import Boot, Gap, IoFailure, Sealed, decode_entry
@@ -211,20 +212,31 @@ def test_after_a_failed_disk_the_log_takes_no_more_until_it_is_read_back(directo
     assert entries_in(directory) == [entry(0), entry(1)]
 
 
-def test_a_checkpoint_on_a_full_disk_leaves_the_file_whole(directory, monkeypatch):
-    log = open_log(directory)
+class FullDisk(SystemDisk):
+    """A disk that takes `room_bytes` more, then no byte."""
+
+    room_bytes = 1 << 20
+
+    def write(self, descriptor, content):
+        written = super().write(descriptor, content[: self.room_bytes]) if self.room_bytes else 0
+        self.room_bytes -= written
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written
+
+
+@pytest.mark.parametrize("room_bytes", [0, 40])
+def test_a_checkpoint_on_a_full_disk_leaves_the_file_whole(directory, room_bytes):
+    disk = FullDisk()
+    log = AuditLog(directory, SIGNER, ORIGIN, FakeClock(), disk)
     log.append(entry(0))
     log.checkpoint()
     before = (directory / CHECKPOINTS).read_bytes()
     log.append(entry(1))
-    (directory / CHECKPOINTS).rename(directory / "aside")
-    (directory / CHECKPOINTS).symlink_to("/dev/full")
-    monkeypatch.setattr(os, "truncate", lambda *_: None)
+    disk.room_bytes = room_bytes
     with pytest.raises(SpoolFullError, match="disk is full"):
         log.checkpoint()
-    monkeypatch.undo()
-    (directory / CHECKPOINTS).unlink()
-    (directory / "aside").rename(directory / CHECKPOINTS)
+    disk.room_bytes = 1 << 20
     note = log.checkpoint()
     assert (directory / CHECKPOINTS).read_bytes() == before + f"{note}\n".encode()
     log.close()

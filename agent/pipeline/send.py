@@ -2,16 +2,17 @@
 
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from agent.audit import AuditLog, LogReader
-from agent.base.clock import Clock, to_ms
+from agent.base.clock import Clock, ForwardClock, to_ms
 from agent.base.errors import DeviceError, IntegrityError, UplinkError
 from agent.base.health import SendCounters
 from agent.base.lanes import Lane
 from agent.base.segments import Segment
+from agent.pipeline.retention import past_retention, surplus
 from agent.spool import SpoolReader
 from agent.trust.backlog import Backlog, SegmentKey
 from agent.trust.entries import (
@@ -32,8 +33,6 @@ from agent.uplink import Collector, LogPosition, UnverifiedReceipt
 
 log = logging.getLogger(__name__)
 
-QUOTA_SHARE: Final = 0.9
-"""Above this share of a lane's quota the oldest segments go, so that the watcher has room."""
 FIRST_BACK_OFF_S: Final = 1.0
 LOOK_INTERVAL_S: Final = 0.5
 """How often a pause asks whether to end."""
@@ -143,7 +142,7 @@ class Sending:
         clock: Clock,
     ) -> None:
         self.counters = SendCounters()
-        self.clock = clock
+        self.clock = ForwardClock(clock, max(audit.latest_ms, backlog.city_ms))
         self._terms = terms
         self._spool = spool
         self._watched = watched
@@ -151,7 +150,7 @@ class Sending:
         self._uplink = uplink
         self._audit = audit
         self._seen_size = backlog.known_size
-        self._city_ms = 0
+        self._unreadable: set[SegmentKey] = set()
         self._watcher_stopped = False
         self._done_bytes: dict[SegmentKey, int] = {}
 
@@ -186,6 +185,7 @@ class Sending:
         """Take in what the watcher signed since."""
         for entry in self._watched.follow():
             self._backlog.note_watched(entry)
+            self.clock.raise_to(entry.at_ms)
             self._watcher_stopped = isinstance(entry, Stop)
 
     def _upload_all(self) -> None:
@@ -195,7 +195,15 @@ class Sending:
                 self._upload_segment(self._load(segment))
 
     def _load(self, segment: Segment) -> Content:
-        found = self._spool.frames(segment)
+        """Return what a segment holds; one that cannot be read is all damage, and stops nothing."""
+        try:
+            found = self._spool.frames(segment)
+        except DeviceError as error:
+            key = segment.lane, segment.path.stem
+            if key not in self._unreadable:
+                self._unreadable.add(key)
+                self._note_failure(error)
+            return Content(segment=segment, frames={}, damaged_bytes=max(segment.size_bytes, 1))
         whole = [encode_frame(item.frame) for item in found if isinstance(item, Found)]
         damaged = sum(item.length for item in found if isinstance(item, Damage))
         frames = {frame_hash(content): content for content in whole}
@@ -214,6 +222,9 @@ class Sending:
     def _deliver(self, frames: tuple[bytes, ...]) -> bytes:
         """Return the city's answer; when it has seen another part of the log, prove from there."""
         for _ in range(DELIVERIES):
+            if not self._watched.has_signed(self._seen_size):
+                message = "the watcher has yet to sign again what the city has seen; waiting"
+                raise UplinkError(message)
             answer = self._uplink.deliver(
                 Upload(
                     frames=frames,
@@ -240,7 +251,7 @@ class Sending:
         self._note(
             Uploaded(at_ms=self._now_ms(), lane=lane, segment=segment, reads=reads, receipt=signed)
         )
-        self._city_ms = max(self._city_ms, receipt.time_ms)
+        self.clock.raise_to(receipt.time_ms)
         self._acknowledge(receipt.log_size)
         self._count_upload(lane, len(hashes), reads)
 
@@ -278,8 +289,7 @@ class Sending:
         try:
             self._spool.delete(segment)
         except DeviceError as error:
-            log.error("deletion failed", extra={"detail": str(error)})  # noqa: TRY400
-            self._note(IoFailure(at_ms=self._now_ms(), place="spool", detail=str(error)[:200]))
+            self._note_failure(error)
             return
         self._note(Deleted(at_ms=self._now_ms(), lane=segment.lane, segment=name, reason=reason))
         self._done_bytes.pop((segment.lane, name), None)
@@ -292,7 +302,7 @@ class Sending:
             segment = present.get((intent.lane, intent.segment))
             if segment is not None:
                 self._delete(segment, intent.reason, damaged_bytes=intent.damaged_bytes)
-            else:
+            elif self._is_gone_for_good(intent.lane):
                 self._note(
                     Deleted(
                         at_ms=self._now_ms(),
@@ -302,30 +312,42 @@ class Sending:
                     )
                 )
 
+    def _is_gone_for_good(self, lane: Lane) -> bool:
+        """Sync what is gone from a lane: who removed it may have ended before."""
+        try:
+            self._spool.sync_deletions(lane)
+        except DeviceError as error:
+            self._note_failure(error)
+            return False
+        return True
+
     def _expire(self) -> None:
         """Delete segments whose retention is over, receipted or not."""
-        for segment in self._spool.segments():
-            age_s = (self._pessimistic_ms() - segment.first_ms) / 1000
-            if segment.closed and age_s > self._terms.retention_s[segment.lane]:
-                self.counters.expired += 1
-                damaged = self._load(segment).damaged_bytes
-                self._delete(segment, "expired", damaged_bytes=damaged)
+        segments = self._spool.segments()
+        for segment in past_retention(segments, self._terms.retention_s, now_ms=self._now_ms()):
+            self.counters.expired += 1
+            self.counters.reads_expired += self._give_up(segment, "expired")
 
     def _make_room(self) -> None:
-        """Delete the oldest segments of a lane that is near its quota."""
-        for lane in Lane:
-            room = int(self._terms.quota_bytes[lane] * QUOTA_SHARE)
-            used = self._spool.usage_bytes(lane)
-            for segment in self._closed(lane):
-                if used <= room:
-                    break
-                used -= segment.size_bytes
-                self.counters.quota += 1
-                log.warning("deleted for quota", extra={"lane": lane.label})
-                self._delete(segment, "quota", damaged_bytes=self._load(segment).damaged_bytes)
+        """Delete the oldest segments where a lane is near its quota or the disk nearly full."""
+        segments, room = self._spool.segments(), self._spool.room_bytes()
+        for segment in surplus(segments, self._terms.quota_bytes, room_bytes=room):
+            self.counters.quota += 1
+            self.counters.reads_dropped += self._give_up(segment, "quota")
 
-    def _closed(self, lane: Lane) -> Iterator[Segment]:
-        return (item for item in self._spool.segments() if item.lane is lane and item.closed)
+    def _give_up(self, segment: Segment, reason: Reason) -> int:
+        """Delete a segment and return how many reads in it the city never got."""
+        content = self._load(segment)
+        unsent = self._backlog.to_upload(content.key, content.hashes)
+        reads = self._backlog.reads_in(content.key, unsent)
+        told = {"lane": segment.lane.label, "reason": reason, "reads": reads}
+        log.warning("segment given up", extra=told)
+        self._delete(segment, reason, damaged_bytes=content.damaged_bytes)
+        return reads
+
+    def _note_failure(self, error: DeviceError) -> None:
+        log.error("disk failed", extra={"detail": str(error)})
+        self._note(IoFailure(at_ms=self._now_ms(), place="spool", detail=str(error)[:200]))
 
     def _note(self, entry: Entry) -> None:
         self._audit.append(entry)
@@ -342,7 +364,3 @@ class Sending:
 
     def _now_ms(self) -> int:
         return to_ms(self.clock.now())
-
-    def _pessimistic_ms(self) -> int:
-        """Return the later of the unit's clock and the city's: a clock set back gains nothing."""
-        return max(self._now_ms(), self._city_ms)

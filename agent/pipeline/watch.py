@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from agent.audit import AuditLog
-from agent.base.clock import Clock, to_ms
+from agent.base.clock import Clock, ForwardClock, to_ms
 from agent.base.errors import DeviceError, HomeplateError, SpoolFullError
 from agent.base.health import WatchCounters
 from agent.base.lanes import Lane
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 PUTS: Final = 2
 """A frame that the disk refused is put once more, into a new file."""
+COMMIT_SHARE: Final = 0.9
+"""A commit begins after this share of its interval: frame interval and disk take the rest."""
 DELETION_GRACE: Final = timedelta(minutes=10)
 """Frames older than their retention by more than this show that nobody deletes any more."""
 DELETION_BROKEN: Final = "deletion is broken: frames older than their retention"
@@ -75,6 +78,24 @@ def watch_forever(
     Raises:
         HomeplateError: The camera cannot be used, or no account can be kept any more.
     """
+    try:
+        _watch(camera, seeing, keeping, stop=stop, report=report)
+    except HomeplateError:
+        with suppress(HomeplateError):  # what is in memory is kept where that is still possible
+            _finish(seeing, keeping)
+        raise
+    _finish(seeing, keeping)
+    report(keeping.counters)
+
+
+def _watch(
+    camera: Camera,
+    seeing: Seeing,
+    keeping: "Keeping",
+    *,
+    stop: Callable[[], bool],
+    report: Callable[[WatchCounters], None],
+) -> None:
     counters = keeping.counters
     with camera:
         for frame in camera.frames():
@@ -84,10 +105,12 @@ def watch_forever(
             keeping.commit()
             report(counters)
             if stop():
-                break
+                return
+
+
+def _finish(seeing: Seeing, keeping: "Keeping") -> None:
     keeping.take(seeing.ballots.finish(seeing.tracker.finish()))
     keeping.close()
-    report(counters)
 
 
 def see_frame(frame: Frame, seeing: Seeing, counters: WatchCounters) -> tuple[PlateRead, ...]:
@@ -146,8 +169,8 @@ class Keeping:
         self._spool = spool
         self._spooled = spooled
         self._audit = audit
-        self._clock = clock
-        interval_s = rules.commit_interval_s
+        self._clock = ForwardClock(clock, audit.latest_ms)
+        interval_s = rules.commit_interval_s * COMMIT_SHARE
         self._reads: dict[Lane, Batch[PlateRead]] = {
             lane: Batch(lane, interval_s=interval_s) for lane in (Lane.HITS, Lane.READS)
         }
@@ -177,7 +200,8 @@ class Keeping:
                 self._commit_reads(lane, batch.take(), now_ns)
         if self._crops.is_due(now_ns) or (everything and len(self._crops)):
             self._store(self._sealer.seal_crops(self._crops.take()))
-        self._spool.roll_aged(self._clock.now())
+        if not self._owed:  # a segment that the log does not know stays open for the next start
+            self._spool.roll_aged(self._clock.now())
         self._summarise(now_ns)
 
     def close(self) -> None:
@@ -187,7 +211,8 @@ class Keeping:
             SpoolFullError: Reads were dropped and the disk has no room to say so in the log.
         """
         self.commit(everything=True)
-        self._spool.close()
+        if not self._owed:
+            self._spool.close()
         self._note(Stop(at_ms=self._now_ms(), counters=self.counters.as_dict()))
         self._audit.close()
         if self._owed:
@@ -250,19 +275,28 @@ class Keeping:
     def _reason_not_to_keep(self) -> str:
         """Return why nothing may be collected now, empty when it may.
 
-        Retention is enforced by the sender. Where it fails to, the watcher sees frames older
+        No collecting without an account: what the full log owes comes first. Retention is enforced by the sender. Where it fails to, the watcher sees frames older
         than the limit, and stops: no collection while deletion is broken.
         """
+        if self._owed:
+            self._settle()
+            if self._owed:
+                return "the log has no room"
         now_ns = self._clock.monotonic_ns()
         if self._looked_ns is None or now_ns - self._looked_ns >= LOOK_INTERVAL_NS:
             self._looked_ns = now_ns
-            broken = any(self._is_overdue(lane) for lane in Lane)
+            broken = self._deletion_fails()
             if broken != self._deletion_broken:
                 log.error("deletion is broken" if broken else "deletion works again")
             self._deletion_broken = broken
-        return (
-            "deletion is broken: frames older than their retention" if self._deletion_broken else ""
-        )
+        return DELETION_BROKEN if self._deletion_broken else ""
+
+    def _deletion_fails(self) -> bool:
+        try:
+            return any(self._is_overdue(lane) for lane in Lane)
+        except DeviceError as error:  # who cannot look cannot know
+            log.error("spool cannot be read", extra={"detail": str(error)})  # noqa: TRY400
+            return True
 
     def _is_overdue(self, lane: Lane) -> bool:
         oldest_ms = self._spooled.oldest_ms(lane)
@@ -291,6 +325,9 @@ class Keeping:
     def _note(self, entry: Entry) -> None:
         """Write to the log; while the disk is full, entries wait in memory for room."""
         self._owed.append(entry)
+        self._settle()
+
+    def _settle(self) -> None:
         try:
             self._audit.append_all(self._owed)
             self._owed.clear()

@@ -210,7 +210,7 @@ def test_a_clock_set_back_keeps_nothing_longer(tmp_path):
     later = Road(tmp_path / "later", reads=(1,), crops=False)
     road.sending.work()
     noon = road.clock.now()
-    later.sending._city_ms = to_ms(noon + timedelta(days=2))
+    later.sending.clock.raise_to(to_ms(noon + timedelta(days=2)))
     later.clock.set_wall(noon - timedelta(days=5))
     later.city.faults = [UplinkError("no route")]
     with pytest.raises(UplinkError):

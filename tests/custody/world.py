@@ -1,0 +1,299 @@
+"""A unit's two processes and its city on a simulated disk: the agent's own code, driven by hand."""
+
+import copy
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.audit import AuditLog, LogReader, RecordFile, read_backlog
+from agent.base.clock import to_ms
+from agent.base.errors import UplinkError
+from agent.base.lanes import Lane
+from agent.base.settings import SpoolSettings
+from agent.cli.audit import review_state
+from agent.gate import GateRules, Hotlist
+from agent.pipeline.send import Sending, Terms
+from agent.pipeline.watch import Keeping, Rules, adopt_leftovers
+from agent.seal import Sealer
+from agent.spool import SpoolReader, SpoolWriter
+from agent.trust.entries import Boot, DeleteIntent, Gap, Recovered, Sealed, decode_entry
+from agent.trust.frames import frame_hash, parse_frame
+from agent.trust.keys import generate_opener, generate_signer
+from agent.trust.notes import peek_checkpoint
+from agent.trust.receipts import Receipt, sign_receipt
+from agent.uplink import LogPosition, UnverifiedReceipt
+from tests.custody.sim_disk import Image, ProcessDisk, SimDisk, disk_from
+from tests.fakes import FakeClock
+from tests.sealing import plate_read
+
+STATE = Path("/state")
+UNIT = "u"
+DAY_S = 86_400
+HOT = "HOT0001"
+CITY_KEY = generate_opener()
+RECEIPTS, WATCH, SEND = generate_signer(), generate_signer(), generate_signer()
+HOTLIST = Hotlist(entries={})
+RETENTION_S = {Lane.HITS: 3 * DAY_S, Lane.READS: 2 * DAY_S, Lane.CROPS: DAY_S}
+
+
+class Violation(AssertionError):
+    """A promise of the durability contract is broken."""
+
+
+@dataclass
+class City:
+    """The far side: keeps frames by hash, remembers the log, signs receipts, forgets nothing."""
+
+    clock: FakeClock
+    kept: dict[bytes, bytes] = field(default_factory=dict)
+    sequences: dict[tuple[bytes, Lane, int], bytes] = field(default_factory=dict)
+    known_size: int = 0
+    reachable: bool = True
+    answers: bool = True
+
+    def deliver(self, upload):
+        if not self.reachable:
+            raise UplinkError("no route")
+        if upload.previous_size != self.known_size:
+            return LogPosition(self.known_size)
+        head = peek_checkpoint(upload.checkpoint)
+        self.known_size = head.size
+        for frame in upload.frames:
+            self._keep(frame)
+        if not self.answers:
+            raise UplinkError("connection reset")
+        receipt = Receipt(
+            unit=UNIT,
+            frames=tuple(frame_hash(frame) for frame in upload.frames),
+            log_size=head.size,
+            log_root=head.root,
+            time_ms=to_ms(self.clock.now()),
+        )
+        return UnverifiedReceipt(sign_receipt(RECEIPTS, receipt))
+
+    def _keep(self, content: bytes) -> None:
+        sha256, header = frame_hash(content), parse_frame(content).header
+        for sequence in range(header.first_sequence, header.last_sequence + 1):
+            before = self.sequences.setdefault((header.boot, header.lane, sequence), sha256)
+            if before != sha256:
+                raise Violation(f"doubled: sequence {sequence} came in two frames")
+        self.kept[sha256] = content
+
+    def copy(self, clock: FakeClock) -> "City":
+        return City(clock, dict(self.kept), dict(self.sequences), self.known_size)
+
+
+class TellingWriter(SpoolWriter):
+    """Tells which frames were acknowledged, at the moment they were."""
+
+    def __init__(self, acknowledged: dict[bytes, bytes], *args) -> None:
+        super().__init__(*args)
+        self._acknowledged = acknowledged
+
+    def put(self, lane, content, now):
+        segment = super().put(lane, content, now)
+        self._acknowledged[frame_hash(content)] = content
+        return segment
+
+
+class World:
+    """Both processes over one disk."""
+
+    def __init__(self, disk: SimDisk, *, clock: FakeClock, city: City | None = None) -> None:
+        self.disk, self.clock = disk, clock
+        self.city = city or City(clock)
+        self.acknowledged: dict[bytes, bytes] = {}
+        self.boots = 0
+        self.quota = dict.fromkeys(Lane, 1 << 20)
+        self.watcher = self.sender = None
+        self.keeping: Keeping | None = None
+        self.sending: Sending | None = None
+        self.numbers = 0
+
+    def prepare(self) -> None:
+        """Make the state folder, as provisioning does, durable."""
+        self.disk.make_directory(STATE, 0o750)
+        root = self.disk.open(Path("/"), 0)
+        self.disk.sync(root)
+        self.disk.close(root)
+
+    def boot_id(self) -> bytes:
+        self.boots += 1
+        return random.Random(f"{self.boots} {len(self.acknowledged)} {self.clock.now()}").randbytes(16)
+
+    def start_watcher(self) -> None:
+        self.watcher = disk = ProcessDisk(self.disk)
+        boot = self.boot_id()
+        audit = AuditLog(STATE / "audit/watch", WATCH, f"homeplate/{UNIT}/watch", self.clock, disk)
+        limits = SpoolSettings(segment_limit_bytes=65_536, segment_limit_s=30)
+        spool = TellingWriter(self.acknowledged, STATE / "spool", limits, self.quota, boot, disk)
+        spool.recover(lambda found: adopt_leftovers(found, audit, self.clock))
+        audit.append(
+            Boot(at_ms=to_ms(self.clock.now()), boot=boot, version="0", policy_hash=bytes(32))
+        )
+        audit.checkpoint()
+        self.keeping = Keeping(
+            rules=Rules(
+                gate=GateRules(mode="all", min_hit_confidence=0.9, min_hit_frames=2),
+                hotlist=HOTLIST,
+                crops="all",
+                retention_s=RETENTION_S,
+                commit_interval_s=1.0,
+            ),
+            boot=boot,
+            sealer=Sealer(
+                city_key=CITY_KEY.public_key,
+                policy_sha256=bytes(32),
+                unit=UNIT,
+                boot=boot,
+                model_sha256=bytes(32),
+            ),
+            spool=spool,
+            spooled=SpoolReader(STATE / "spool", disk),
+            audit=audit,
+            clock=self.clock,
+        )
+
+    def start_sender(self) -> None:
+        self.sender = disk = ProcessDisk(self.disk)
+        audit = AuditLog(STATE / "audit/send", SEND, f"homeplate/{UNIT}/send", self.clock, disk)
+        backlog = read_backlog(STATE / "audit/send", disk)
+        audit.append(
+            Boot(
+                at_ms=to_ms(self.clock.now()),
+                boot=self.boot_id(),
+                version="0",
+                policy_hash=bytes(32),
+            )
+        )
+        audit.checkpoint()
+        self.sending = Sending(
+            terms=Terms(
+                unit=UNIT,
+                receipt_keys=(RECEIPTS.public_key,),
+                retention_s=RETENTION_S,
+                quota_bytes=self.quota,
+            ),
+            spool=SpoolReader(STATE / "spool", disk),
+            watched=LogReader(STATE / "audit/watch", known_size=backlog.known_size, disk=disk),
+            backlog=backlog,
+            uplink=self.city,
+            audit=audit,
+            clock=self.clock,
+        )
+
+    def read(self, count: int, *, crop_bytes: int = 0) -> None:
+        """Let vehicles pass and their reads be committed."""
+        reads = []
+        for _ in range(count):
+            self.numbers += 1
+            crop = random.Random(self.numbers).randbytes(crop_bytes)
+            reads.append(plate_read(self.numbers, crop_jpeg=b"\xff\xd8" + crop if crop else b""))
+        self.keeping.take(tuple(reads))
+        for _ in range(2 if crop_bytes else 1):
+            self.clock.advance(1.1)
+            self.keeping.commit()
+
+    def send(self) -> None:
+        try:
+            self.sending.work()
+        except UplinkError:
+            pass
+
+    def stop_watcher(self) -> None:
+        self.keeping.close()
+        self.keeping = None
+
+    def stop_sender(self) -> None:
+        self.sending.close()
+        self.sending = None
+
+    def kill_watcher(self) -> None:
+        self.watcher.kill()
+        self.keeping = None
+
+    def kill_sender(self) -> None:
+        self.sender.kill()
+        self.sending = None
+
+    def after_power_cut(self, image: Image) -> "World":
+        """Return what goes on after a power cut that left `image` of the disk."""
+        clock = copy.deepcopy(self.clock)
+        world = World(disk_from(image), clock=clock, city=self.city.copy(clock))
+        world.acknowledged = dict(self.acknowledged)
+        world.boots, world.numbers, world.quota = self.boots + 1000, self.numbers, self.quota
+        return world
+
+    def entries(self, log: str, *kinds):
+        path = STATE / "audit" / log / "entries"
+        contents = RecordFile(path, self.disk).follow()
+        return [entry for entry in map(decode_entry, contents) if isinstance(entry, kinds)]
+
+
+def check_recovery(world: World, image: Image, *, sender_first: bool) -> None:
+    """Start both processes on what a power cut left, let them work, hold the result to the promises.
+
+    Raises:
+        Violation: One is broken.
+    """
+    leftovers = [path for path, _ in image if path.endswith(".open")]
+    torn = {name for name in ("watch", "send") if loose_bytes(world.disk, name)}
+    try:
+        if sender_first:
+            world.start_sender()
+            world.send()
+        world.start_watcher()
+        if not sender_first:
+            world.start_sender()
+        world.read(1)
+        world.send()
+        world.stop_watcher()
+        world.send()
+    except Violation:
+        raise
+    except Exception as error:
+        raise Violation(f"start: {type(error).__name__}: {error}") from error
+    check_promises(world)
+    if leftovers and not world.entries("watch", Recovered):
+        raise Violation(f"gap: {len(leftovers)} open segments and no word of them")
+    for name in torn:
+        if not world.entries(name, Gap):
+            raise Violation(f"gap: a torn end of the log {name} and no word of it")
+
+
+def check_promises(world: World) -> None:
+    """Raise Violation unless all that was acknowledged is accounted for and the audit passes."""
+    given_up = {
+        (entry.lane, entry.segment)
+        for entry in world.entries("send", DeleteIntent)
+        if entry.reason != "receipt"
+    }
+    sealed = {entry.frame: (entry.lane, entry.segment) for entry in world.entries("watch", Sealed)}
+    for sha256, content in world.acknowledged.items():
+        if world.city.kept.get(sha256, content) != content:
+            raise Violation("altered: the city has other bytes")
+        if sha256 not in world.city.kept and sealed.get(sha256) not in given_up:
+            raise Violation("lost: an acknowledged frame is neither at the city nor given up")
+    report = review_state(
+        STATE,
+        watch_key=WATCH.public_key,
+        send_key=SEND.public_key,
+        city_keys=(RECEIPTS.public_key,),
+        disk=world.disk,
+    )
+    if report.findings:
+        raise Violation(f"audit: {report.findings[0].reason}: {report.findings[0].detail}")
+    if not all(lane.balances for lane in report.lanes):
+        raise Violation("audit: the reads do not balance")
+
+
+def loose_bytes(disk: SimDisk, log: str) -> int:
+    """Return how many bytes stand behind the last whole entry of a log."""
+    path = STATE / "audit" / log / "entries"
+    try:
+        records = RecordFile(path, disk)
+        for _ in records.follow():
+            pass
+        return disk.size_at(path) - records.offset
+    except Exception:  # noqa: BLE001  no log yet
+        return 0
