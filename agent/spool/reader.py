@@ -71,12 +71,13 @@ class SpoolReader:
     def sync_leftover(self, segment: Segment) -> None:
         """Make durable what an earlier start left open: it may have ended before it did so.
 
+        The segment's name is durable since before its first frame.
+
         Raises:
             DeviceError: The disk failed; what the segment seems to hold may not be on it.
         """
         with disk_errors(segment.path):
             sync_bytes(self._disk, segment.path)
-            sync_names(self._disk, segment.path.parent)
 
     def room_bytes(self) -> tuple[int, int]:
         """Return how many bytes are free in the spool's file system, and of how many.

@@ -2,21 +2,22 @@
 
 import copy
 import random
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.audit import AuditLog, LogReader, RecordFile, read_backlog
 from agent.base.clock import to_ms
-from agent.base.errors import UplinkError
+from agent.base.errors import DeviceError, UplinkError
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.cli.audit import review_state
-from agent.gate import GateRules, Hotlist
+from agent.gate import GateRules, parse_hotlist
 from agent.pipeline.send import Sending, Terms
 from agent.pipeline.watch import Keeping, Rules, adopt_leftovers
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
-from agent.trust.entries import Boot, DeleteIntent, Gap, Recovered, Sealed, decode_entry
+from agent.trust.entries import Boot, Deleted, DeleteIntent, Gap, Recovered, Sealed, decode_entry
 from agent.trust.frames import frame_hash, parse_frame
 from agent.trust.keys import generate_opener, generate_signer
 from agent.trust.notes import peek_checkpoint
@@ -29,10 +30,9 @@ from tests.sealing import plate_read
 STATE = Path("/state")
 UNIT = "u"
 DAY_S = 86_400
-HOT = "HOT0001"
 CITY_KEY = generate_opener()
 RECEIPTS, WATCH, SEND = generate_signer(), generate_signer(), generate_signer()
-HOTLIST = Hotlist(entries={})
+HOTLIST = parse_hotlist("".join(f"TEST{n:03d}\n" for n in range(1, 1000, 9)).encode(), place="list")
 RETENTION_S = {Lane.HITS: 3 * DAY_S, Lane.READS: 2 * DAY_S, Lane.CROPS: DAY_S}
 
 
@@ -96,6 +96,19 @@ class TellingWriter(SpoolWriter):
         return segment
 
 
+class TellingLog(AuditLog):
+    """Tells how many entries were acknowledged, at the moment they were."""
+
+    def __init__(self, logged: dict[str, int], directory: Path, *args) -> None:
+        self._logged, self._name = logged, directory.name
+        super().__init__(directory, *args)
+
+    def append_all(self, entries):
+        first = super().append_all(entries)
+        self._logged[self._name] = self.size
+        return first
+
+
 class World:
     """Both processes over one disk."""
 
@@ -103,12 +116,15 @@ class World:
         self.disk, self.clock = disk, clock
         self.city = city or City(clock)
         self.acknowledged: dict[bytes, bytes] = {}
-        self.boots = 0
+        self.logged: dict[str, int] = {"watch": 0, "send": 0}
+        self.boots = self.seed = 0
         self.quota = dict.fromkeys(Lane, 1 << 20)
         self.watcher = self.sender = None
         self.keeping: Keeping | None = None
         self.sending: Sending | None = None
         self.numbers = 0
+        self.closed_boot = b""
+        """Once this start has closed what earlier ones left: no other may stand open any more."""
 
     def prepare(self) -> None:
         """Make the state folder, as provisioning does, durable."""
@@ -119,12 +135,18 @@ class World:
 
     def boot_id(self) -> bytes:
         self.boots += 1
-        return random.Random(f"{self.boots} {len(self.acknowledged)} {self.clock.now()}").randbytes(16)
+        told = f"{self.seed} {self.boots} {len(self.acknowledged)} {self.clock.now()}"
+        return random.Random(told).randbytes(16)
+
+    def _open_log(self, name: str, signer, disk: ProcessDisk) -> AuditLog:
+        directory, origin = STATE / "audit" / name, f"homeplate/{UNIT}/{name}"
+        return TellingLog(self.logged, directory, signer, origin, self.clock, disk)
 
     def start_watcher(self) -> None:
         self.watcher = disk = ProcessDisk(self.disk)
+        self.closed_boot = b""
         boot = self.boot_id()
-        audit = AuditLog(STATE / "audit/watch", WATCH, f"homeplate/{UNIT}/watch", self.clock, disk)
+        audit = self._open_log("watch", WATCH, disk)
         limits = SpoolSettings(segment_limit_bytes=65_536, segment_limit_s=30)
         spool = TellingWriter(self.acknowledged, STATE / "spool", limits, self.quota, boot, disk)
         spool.recover(lambda found: adopt_leftovers(found, audit, self.clock))
@@ -153,10 +175,11 @@ class World:
             audit=audit,
             clock=self.clock,
         )
+        self.closed_boot = boot
 
     def start_sender(self) -> None:
         self.sender = disk = ProcessDisk(self.disk)
-        audit = AuditLog(STATE / "audit/send", SEND, f"homeplate/{UNIT}/send", self.clock, disk)
+        audit = self._open_log("send", SEND, disk)
         backlog = read_backlog(STATE / "audit/send", disk)
         audit.append(
             Boot(
@@ -195,10 +218,8 @@ class World:
             self.keeping.commit()
 
     def send(self) -> None:
-        try:
+        with suppress(UplinkError):
             self.sending.work()
-        except UplinkError:
-            pass
 
     def stop_watcher(self) -> None:
         self.keeping.close()
@@ -221,6 +242,7 @@ class World:
         clock = copy.deepcopy(self.clock)
         world = World(disk_from(image), clock=clock, city=self.city.copy(clock))
         world.acknowledged = dict(self.acknowledged)
+        world.logged, world.seed = dict(self.logged), self.seed
         world.boots, world.numbers, world.quota = self.boots + 1000, self.numbers, self.quota
         return world
 
@@ -230,14 +252,22 @@ class World:
         return [entry for entry in map(decode_entry, contents) if isinstance(entry, kinds)]
 
 
-def check_recovery(world: World, image: Image, *, sender_first: bool) -> None:
+def check_recovery(
+    world: World, image: Image, *, logged_before: dict[str, int], sender_first: bool
+) -> None:
     """Start both processes on what a power cut left, let them work, hold the result to the promises.
 
     Raises:
         Violation: One is broken.
     """
     leftovers = [path for path, _ in image if path.endswith(".open")]
-    torn = {name for name in ("watch", "send") if loose_bytes(world.disk, name)}
+    torn = set()
+    for name, logged in logged_before.items():
+        whole, loose_bytes = measure_log(world.disk, name)
+        if whole < logged:
+            raise Violation(f"log: {whole} of {logged} acknowledged entries of {name} are there")
+        if loose_bytes:
+            torn.add(name)
     try:
         if sender_first:
             world.start_sender()
@@ -263,6 +293,12 @@ def check_recovery(world: World, image: Image, *, sender_first: bool) -> None:
 
 def check_promises(world: World) -> None:
     """Raise Violation unless all that was acknowledged is accounted for and the audit passes."""
+    standing = {
+        (segment.lane, segment.path.stem)
+        for segment in SpoolReader(STATE / "spool", world.disk).segments()
+    }
+    if standing & {(entry.lane, entry.segment) for entry in world.entries("send", Deleted)}:
+        raise Violation("deleted: a segment that the log calls deleted is there")
     given_up = {
         (entry.lane, entry.segment)
         for entry in world.entries("send", DeleteIntent)
@@ -287,13 +323,12 @@ def check_promises(world: World) -> None:
         raise Violation("audit: the reads do not balance")
 
 
-def loose_bytes(disk: SimDisk, log: str) -> int:
-    """Return how many bytes stand behind the last whole entry of a log."""
+def measure_log(disk: SimDisk, log: str) -> tuple[int, int]:
+    """Return how many whole entries a log has, and the bytes behind them."""
     path = STATE / "audit" / log / "entries"
+    records = RecordFile(path, disk)
     try:
-        records = RecordFile(path, disk)
-        for _ in records.follow():
-            pass
-        return disk.size_at(path) - records.offset
-    except Exception:  # noqa: BLE001  no log yet
-        return 0
+        whole = sum(1 for _ in records.follow())
+    except DeviceError:  # no log yet
+        return 0, 0
+    return whole, disk.size_at(path) - records.offset
