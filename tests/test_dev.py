@@ -72,7 +72,7 @@ def test_an_old_python_is_told(bare):
 
 
 def test_a_python_without_venv_is_told(bare):
-    put_python(bare, '[[ $2 == *ensurepip* ]] && exit 1; exit 0')
+    put_python(bare, "[[ $2 == *ensurepip* ]] && exit 1; exit 0")
     run = run_bare(bare, "setup")
     assert run.returncode == 78
     assert "apt install python3-venv" in run.stderr

@@ -45,7 +45,7 @@ class AuditLog:
         DeviceError: The disk failed, or another process writes this log.
     """
 
-    def __init__(  # noqa: PLR0913  a log has many sides
+    def __init__(
         self,
         directory: Path,
         signer: NoteSigner,

@@ -26,9 +26,7 @@ class LogReader:
         known_size: Size that the city has seen: proofs start there or later.
     """
 
-    def __init__(
-        self, directory: Path, *, known_size: int = 0, disk: Disk = SYSTEM_DISK
-    ) -> None:
+    def __init__(self, directory: Path, *, known_size: int = 0, disk: Disk = SYSTEM_DISK) -> None:
         self._disk = disk
         self._records = RecordFile(directory / ENTRIES, disk)
         self._directory = directory
@@ -99,7 +97,9 @@ class LogReader:
         if old_size >= self._base.size:
             later = self._later[old_size - self._base.size :]
             return self._tree_at(old_size).prove_growth(later)
-        leaves = (leaf_hash(content) for content in RecordFile(self._records.path, self._disk).follow())
+        leaves = (
+            leaf_hash(content) for content in RecordFile(self._records.path, self._disk).follow()
+        )
         tree = Tree(islice(leaves, old_size))
         return tree.prove_growth(list(islice(leaves, self.size - old_size)))
 
@@ -134,6 +134,7 @@ def read_backlog(send: Path, disk: Disk = SYSTEM_DISK) -> Backlog:
 
     Args:
         send: Directory of the log, opened (so recovered) before.
+        disk: Where it is.
 
     Raises:
         IntegrityError: The log is damaged.

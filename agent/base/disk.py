@@ -152,7 +152,7 @@ class SystemDisk:
 
     def names(self, path: Path, /) -> tuple[str, ...]:
         """Return the names in a directory."""
-        return tuple(sorted(os.listdir(path)))
+        return tuple(sorted(found.name for found in path.iterdir()))
 
     def size_at(self, path: Path, /) -> int:
         """Tell the length, of a link its own."""

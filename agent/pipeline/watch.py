@@ -275,8 +275,9 @@ class Keeping:
     def _reason_not_to_keep(self) -> str:
         """Return why nothing may be collected now, empty when it may.
 
-        No collecting without an account: what the full log owes comes first. Retention is enforced by the sender. Where it fails to, the watcher sees frames older
-        than the limit, and stops: no collection while deletion is broken.
+        No collecting without an account: what the full log owes comes first. Retention is
+        enforced by the sender. Where it fails to, the watcher sees frames older than the limit,
+        and stops: no collection while deletion is broken.
         """
         if self._owed:
             self._settle()

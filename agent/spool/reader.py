@@ -86,7 +86,10 @@ class SpoolReader:
             DeviceError: The disk failed.
         """
         with disk_errors(self._root):
-            return self._disk.room_bytes(self._root)
+            try:
+                return self._disk.room_bytes(self._root)
+            except FileNotFoundError:  # the watcher has not begun
+                return self._disk.room_bytes(self._root.parent)
 
     def usage_bytes(self, lane: Lane) -> int:
         """Return the bytes of the lane's segments.

@@ -1,6 +1,6 @@
 """Cuts the power of a watcher and a sender on a real ext4 file system in an image file.
 
-    python -m tests.custody.cuts --cuts 20 --work FOLDER          (as root; needs mkfs.ext4 and mount)
+    python -m tests.custody.cuts --cuts 20 --work FOLDER          (as root)
 
 The two processes of `kills` work on the mounted image. At random moments they are stopped and the
 image file is copied: what no fsync has waited for is not in the copy. The copy is mounted, which
@@ -82,7 +82,9 @@ def copy_while_stopped(work: Path, services: tuple[Service, ...]) -> None:
     for service in services:
         os.kill(service.pid, signal.SIGSTOP)
     shutil.rmtree(work / "city-then", ignore_errors=True)
-    subprocess.run(["cp", "--sparse=always", str(work / "live.img"), str(work / "cut.img")], check=True)
+    subprocess.run(
+        ["cp", "--sparse=always", str(work / "live.img"), str(work / "cut.img")], check=True
+    )
     shutil.copy(work / "acknowledged", work / "acknowledged-then")
     shutil.copytree(work / "city", work / "city-then")
     for service in services:

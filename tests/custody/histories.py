@@ -4,6 +4,7 @@ import hashlib
 import logging
 import random
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class Life:
         self.rng = random.Random(seed)
         self.states = random.Random(seed + 1)
         self.tally, self.draws, self.left_out, self.enough = tally, draws, skip, enough
-        self.kill_in = -1
+        self.kill_in, self.kill_after, self.last_call = -1, "", ""
         self.world = World(SimDisk(), clock=FakeClock())
         self.world.seed = seed
         self.world.prepare()
@@ -88,12 +89,7 @@ class Life:
     def live(self) -> None:
         """Go through the whole history, then let the unit come to rest and look once more."""
         try:
-            self._start()
-            for _ in range(STEPS):
-                if len(self.tally.violations) >= self.enough:
-                    return
-                self._step()
-            self._rest()
+            self._go()
         except Violation as error:
             self.tally.violations.append(str(error))
         except Exception as error:
@@ -101,6 +97,14 @@ class Life:
                 raise
             self.tally.violations.append(f"life: {type(error).__name__}: {error}")
         self.tally.lived += 1
+
+    def _go(self) -> None:
+        self._start()
+        for _ in range(STEPS):
+            if len(self.tally.violations) >= self.enough:
+                return
+            self._step()
+        self._rest()
 
     def _attach(self) -> None:
         disk = self.world.disk
@@ -110,8 +114,10 @@ class Life:
     def _before(self, place: Place) -> None:
         if len(self.tally.violations) < self.enough:
             self._look()
-        if self.kill_in == 0:
-            self.kill_in = -1
+        killed = self.kill_in == 0 or (self.kill_after and self.last_call == self.kill_after)
+        self.last_call = place.call
+        if killed:
+            self.kill_in, self.kill_after = -1, ""
             raise Killed
         self.kill_in -= self.kill_in > 0
 
@@ -148,10 +154,14 @@ class Life:
             raise Violation("start: a segment that a start closed stands open again")
 
     def _start(self) -> None:
+        order = self.rng.random()
+        if order < 0.3:
+            self.world.start_sender()
         self.world.start_watcher()
-        if self.rng.random() < 0.5:
+        if order < 0.6:
             self._read()
-        self.world.start_sender()
+        if order >= 0.3:
+            self.world.start_sender()
 
     def _step(self) -> None:
         act = self.rng.choice(
@@ -198,7 +208,7 @@ class Life:
         kill = self.world.kill_watcher if watcher else self.world.kill_sender
         start = self.world.start_watcher if watcher else self.world.start_sender
         for act in (self._read if watcher else self._send, start):
-            self.kill_in = self.rng.randint(0, 6)
+            self.kill_in = self.rng.randint(0, 12)
             try:
                 act()
             except Killed:
@@ -252,30 +262,53 @@ class Life:
 class KilledOften(Life):
     """Many commits, killed again and again, and a look only at the end: what piles up unsynced."""
 
-    def live(self) -> None:
+    def _go(self) -> None:
         looks, self._look = self._look, lambda: None
-        try:
-            self.world.start_sender()
-            for _ in range(12):
-                self.world.start_watcher()
-                for _ in range(8):
-                    self.world.read(1)
-                self.world.kill_watcher()
+        self.world.start_sender()
+        for _ in range(12):
             self.world.start_watcher()
-            for _ in range(70):
+            for _ in range(8):
                 self.world.read(1)
-            looks()
-            self._rest()
-        except Violation as error:
-            self.tally.violations.append(str(error))
-        self.tally.lived += 1
+            self.world.kill_watcher()
+        self.world.start_watcher()
+        for _ in range(70):
+            self.world.read(1)
+        looks()
+        self._rest()
+
+
+class KilledInDeletion(Life):
+    """The sender is killed when a segment is removed and nobody has waited for that yet."""
+
+    def _go(self) -> None:
+        self._start()
+        for _ in range(3):
+            self.world.read(2)
+            self._wait()
+            self.kill_after = "unlink"
+            with suppress(Killed):
+                self.world.send()
+            self.kill_after = ""
+            self._kill_sender()
+            self.world.send()
+        self._rest()
+
+
+LIVES = {-1: KilledOften, -2: KilledInDeletion}
+DIRECTED = len(LIVES)
+"""Seeds below 0 are these; they look at more states at a time."""
+
+
+def make_life(seed: int, tally: Tally, draws: int, skip: str | None = None) -> Life:
+    """Return the history of a seed."""
+    return LIVES.get(seed, Life)(seed, tally, draws=draws if seed >= 0 else 20, skip=skip)
 
 
 def explore(seed: int, draws: int) -> Tally:
     """Return what was found in one history."""
     logging.disable(logging.CRITICAL)
     tally = Tally()
-    Life(seed, tally, draws=draws).live()
+    make_life(seed, tally, draws).live()
     return tally
 
 
@@ -283,10 +316,8 @@ def hunt(site: str, seeds: range, draws: int) -> Tally:
     """Return what was found with the syncs of one call site left out, up to the first violation."""
     logging.disable(logging.CRITICAL)
     tally = Tally()
-    if "checkpoints" in site:
-        KilledOften(0, tally, draws=40, skip=site).live()
     for seed in seeds:
+        make_life(seed, tally, draws, site).live()
         if tally.violations:
             break
-        Life(seed, tally, draws=draws, skip=site).live()
     return tally

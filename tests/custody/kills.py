@@ -108,9 +108,7 @@ def watch(state: Path, keys: Keys, told: int, *, rounds: int = 1 << 40) -> None:
     spool = TellingWriter(state / "spool", LIMITS, QUOTA, boot)
     spool.told = told
     spool.recover(lambda found: adopt_leftovers(found, audit, clock))
-    audit.append(
-        Boot(at_ms=to_ms(clock.now()), boot=boot, version="0", policy_hash=bytes(32))
-    )
+    audit.append(Boot(at_ms=to_ms(clock.now()), boot=boot, version="0", policy_hash=bytes(32)))
     audit.checkpoint()
     keeping = Keeping(
         rules=Rules(
@@ -145,9 +143,7 @@ def make_sending(state: Path, keys: Keys, city: FolderCity) -> Sending:
     audit = open_log(state, "send", keys.send)
     backlog = read_backlog(state / "audit/send")
     boot = secrets.token_bytes(16)
-    audit.append(
-        Boot(at_ms=to_ms(clock.now()), boot=boot, version="0", policy_hash=bytes(32))
-    )
+    audit.append(Boot(at_ms=to_ms(clock.now()), boot=boot, version="0", policy_hash=bytes(32)))
     return Sending(
         terms=Terms(
             unit="u",

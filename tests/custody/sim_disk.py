@@ -265,8 +265,9 @@ Image = tuple[tuple[str, bytes | None], ...]
 
 
 def images(disk: SimDisk, rng: random.Random, *, draws: int) -> Iterator[Image]:
-    """Yield states that a power cut may leave now: nothing of what is not durable, all of it,
-    all but one, one only, and `draws` random ones.
+    """Yield states that a power cut may leave now.
+
+    Of what is not durable: nothing, all, all but one file or folder, one only, `draws` random ones.
     """
     nodes = list(disk.changed.values())
     yield image_of(disk, lambda _: Fate.NONE, rng)

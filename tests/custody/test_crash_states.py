@@ -1,19 +1,20 @@
-"""What a power cut may leave, state by state, through the agent's own code; then each sync left out."""
+"""Every state that a power cut may leave, recovered by the agent; then each sync left out."""
 
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import pytest
 
-from tests.custody.histories import explore, hunt
+from tests.custody.histories import DIRECTED, explore, hunt
 
 pytestmark = [pytest.mark.custody, pytest.mark.slow]
 
 STATES = 10_000
-SEEDS, LONG_SEEDS = range(13), range(200)
+SEEDS, LONG_SEEDS = range(-DIRECTED, 13), range(-DIRECTED, 200)
 DRAWS, LONG_DRAWS = 2, 4
-HUNTED = range(8)
+HUNTED = range(-DIRECTED, 8)
 SYNCS = {
     "sync audit: make_directory < AuditLog.__init__",
     "sync lane: SpoolReader.sync_deletions < Sending._is_gone_for_good < Sending._finish_deletions",
@@ -45,8 +46,6 @@ def workers():
 
 @pytest.fixture(scope="module")
 def lives(workers):
-    import os
-
     long = os.environ.get("HOMEPLATE_CUSTODY") == "long"
     seeds, draws = (LONG_SEEDS, LONG_DRAWS) if long else (SEEDS, DRAWS)
     return [*workers.map(partial(explore, draws=draws), seeds)]

@@ -1,27 +1,16 @@
 """A disk that refuses: at every call once, for a while, for ever; simulated and for real."""
 
-import copy
 import errno
 import os
 import random
-import shutil
-import subprocess
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from agent.base.disk import SystemDisk
-from agent.base.errors import DeviceError, HomeplateError, SpoolFullError
-from agent.base.lanes import Lane
-from agent.spool import SpoolReader, SpoolWriter
-from agent.trust.entries import Dropped, IoFailure
-from agent.trust.frames import Found
+from agent.base.errors import HomeplateError
 from tests.custody.sim_disk import Place, SimDisk, images
 from tests.custody.world import Violation, World, check_promises, check_recovery
 from tests.fakes import FakeClock
-from tests.pipeline.test_watch import Unit
-from tests.sealing import plate_read
 
 pytestmark = pytest.mark.custody
 

@@ -4,6 +4,7 @@ import copy
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from agent.audit import AuditLog, LogReader, RecordFile, read_backlog
@@ -36,7 +37,10 @@ HOTLIST = parse_hotlist("".join(f"TEST{n:03d}\n" for n in range(1, 1000, 9)).enc
 RETENTION_S = {Lane.HITS: 3 * DAY_S, Lane.READS: 2 * DAY_S, Lane.CROPS: DAY_S}
 
 
-class Violation(AssertionError):
+decode = lru_cache(maxsize=65_536)(decode_entry)
+
+
+class Violation(AssertionError):  # noqa: N818  it is what a test finds, not what it meets
     """A promise of the durability contract is broken."""
 
 
@@ -249,46 +253,56 @@ class World:
     def entries(self, log: str, *kinds):
         path = STATE / "audit" / log / "entries"
         contents = RecordFile(path, self.disk).follow()
-        return [entry for entry in map(decode_entry, contents) if isinstance(entry, kinds)]
+        return [entry for entry in map(decode, contents) if isinstance(entry, kinds)]
 
 
 def check_recovery(
     world: World, image: Image, *, logged_before: dict[str, int], sender_first: bool
 ) -> None:
-    """Start both processes on what a power cut left, let them work, hold the result to the promises.
+    """Start both on what a power cut left, let them work, hold the result to the promises.
 
     Raises:
         Violation: One is broken.
     """
-    leftovers = [path for path, _ in image if path.endswith(".open")]
-    torn = set()
-    for name, logged in logged_before.items():
-        whole, loose_bytes = measure_log(world.disk, name)
-        if whole < logged:
-            raise Violation(f"log: {whole} of {logged} acknowledged entries of {name} are there")
-        if loose_bytes:
-            torn.add(name)
+    torn = find_torn(world.disk, logged_before)
     try:
-        if sender_first:
-            world.start_sender()
-            world.send()
-        world.start_watcher()
-        if not sender_first:
-            world.start_sender()
-        world.read(1)
-        world.send()
-        world.stop_watcher()
-        world.send()
+        come_back(world, sender_first=sender_first)
     except Violation:
         raise
     except Exception as error:
         raise Violation(f"start: {type(error).__name__}: {error}") from error
     check_promises(world)
-    if leftovers and not world.entries("watch", Recovered):
-        raise Violation(f"gap: {len(leftovers)} open segments and no word of them")
+    if any(path.endswith(".open") for path, _ in image) and not world.entries("watch", Recovered):
+        raise Violation("gap: open segments and no word of them")
     for name in torn:
         if not world.entries(name, Gap):
             raise Violation(f"gap: a torn end of the log {name} and no word of it")
+
+
+def find_torn(disk: SimDisk, logged: dict[str, int]) -> set[str]:
+    """Return the logs with a torn end; refuse one that lacks what it acknowledged."""
+    torn = set()
+    for name, count in logged.items():
+        whole, loose_bytes = measure_log(disk, name)
+        if whole < count:
+            raise Violation(f"log: {whole} of {count} acknowledged entries of {name} are there")
+        if loose_bytes:
+            torn.add(name)
+    return torn
+
+
+def come_back(world: World, *, sender_first: bool) -> None:
+    """Let a unit start, keep a read, upload all and end its watcher in good order."""
+    if sender_first:
+        world.start_sender()
+        world.send()
+    world.start_watcher()
+    if not sender_first:
+        world.start_sender()
+    world.read(1)
+    world.send()
+    world.stop_watcher()
+    world.send()
 
 
 def check_promises(world: World) -> None:
