@@ -407,3 +407,53 @@ def test_a_backlog_is_what_both_logs_leave_to_do(tmp_path):
     assert backlog.to_upload(key, tuple(unit.hashes[left])) == ()
     assert backlog.is_settled(key, tuple(unit.hashes[left]))
     assert backlog.to_upload((Lane.READS, done), tuple(unit.hashes[done])) == ()
+
+
+def sign_often(log: AuditLog, count: int) -> list[str]:
+    notes = []
+    for number in range(count):
+        log.append(entry(number % 3))
+        notes.append(log.checkpoint())
+    return notes
+
+
+@pytest.mark.parametrize("count", [4, 200], ids=["short_file", "long_file"])
+@pytest.mark.parametrize("back", [1, 3])
+def test_zeros_among_the_last_checkpoints_cost_those_behind_them_too(directory, count, back):
+    log = open_log(directory)
+    notes = sign_often(log, count)
+    log.close()
+    path = directory / CHECKPOINTS
+    content = bytearray(path.read_bytes())
+    at = content.index(notes[-back].encode())
+    content[at + 50 : at + 90] = bytes(40)  # a sector that did not reach the disk
+    path.write_bytes(content)
+    again = open_log(directory)
+    assert path.read_bytes() == content[:at]
+    again.append(entry(1))
+    head = open_checkpoint(again.checkpoint(), (SIGNER.public_key,), origin=ORIGIN)
+    assert (head.number, head.size) == (count - back + 1, count + 1)
+    again.close()
+
+
+def test_a_reader_tells_what_is_yet_to_be_signed_from_what_is_missing(directory):
+    log = open_log(directory)
+    log.append_all([entry(0), entry(1)])
+    log.checkpoint()
+    log.append(entry(2))
+    reader = LogReader(directory)
+    list(reader.follow())
+    assert [reader.has_signed(size) for size in (0, 2, 3)] == [True, True, False]
+    with pytest.raises(IntegrityError, match="3 whole entries; the city has seen 4"):
+        reader.has_signed(4)
+    log.close()
+
+
+def test_a_log_knows_the_latest_time_in_it(directory):
+    log = open_log(directory)
+    assert log.latest_ms == 0
+    log.append_all([entry(9), entry(2)])
+    log.close()
+    again = open_log(directory)
+    assert again.latest_ms == 9
+    again.close()

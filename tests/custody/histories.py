@@ -19,7 +19,7 @@ LABELS = {lane.label for lane in Lane}
 
 
 def fingerprint(image: Image, *counts: int) -> bytes:
-    """Return what tells states apart: the disk, and what was acknowledged and uploaded by then."""
+    """Return what tells states apart: the disk, and how much was acknowledged and uploaded."""
     digest = hashlib.blake2b(repr(counts).encode(), digest_size=12)
     for path, content in image:
         digest.update(path.encode() + (b"/" if content is None else b" %d " % len(content)))
@@ -130,7 +130,8 @@ class Life:
         """Check every state that a power cut may leave at this moment."""
         world = self.world
         for image in images(world.disk, self.states, draws=self.draws):
-            key = fingerprint(image, len(world.acknowledged), len(world.city.kept))
+            counts = len(world.acknowledged), len(world.city.kept), *world.logged.values()
+            key = fingerprint(image, *counts)
             if key in self.tally.seen:
                 continue
             self.tally.seen.add(key)
@@ -296,19 +297,14 @@ class KilledInDeletion(Life):
 
 LIVES = {-1: KilledOften, -2: KilledInDeletion}
 DIRECTED = len(LIVES)
-"""Seeds below 0 are these; they look at more states at a time."""
-
-
-def make_life(seed: int, tally: Tally, draws: int, skip: str | None = None) -> Life:
-    """Return the history of a seed."""
-    return LIVES.get(seed, Life)(seed, tally, draws=draws if seed >= 0 else 20, skip=skip)
+"""Seeds below 0 are these."""
 
 
 def explore(seed: int, draws: int) -> Tally:
     """Return what was found in one history."""
     logging.disable(logging.CRITICAL)
     tally = Tally()
-    make_life(seed, tally, draws).live()
+    LIVES.get(seed, Life)(seed, tally, draws=draws).live()
     return tally
 
 
@@ -317,7 +313,9 @@ def hunt(site: str, seeds: range, draws: int) -> Tally:
     logging.disable(logging.CRITICAL)
     tally = Tally()
     for seed in seeds:
-        make_life(seed, tally, draws, site).live()
+        if seed == -1 and "checkpoints" not in site:
+            continue
+        LIVES.get(seed, Life)(seed, tally, draws=40 if seed == -1 else draws, skip=site).live()
         if tally.violations:
             break
     return tally

@@ -11,7 +11,7 @@ from agent.base.health import WatchCounters
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.gate import GateRules, Hotlist, parse_hotlist
-from agent.pipeline.watch import Keeping, Rules, adopt_leftovers, see_frame
+from agent.pipeline.watch import Keeping, Rules, adopt_leftovers, see_frame, watch_forever
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
 from agent.trust.contents import decode_crops_text, decode_reads_text
@@ -268,3 +268,61 @@ def test_a_frame_on_which_a_stage_fails_is_counted_and_left_out(caplog):
     (record,) = caplog.records
     assert record.error == "ZeroDivisionError"
     assert "7ABC123" not in str(vars(record))
+
+
+def test_a_log_without_room_stops_collecting_and_its_frame_is_adopted_later(tmp_path):
+    unit = Unit(tmp_path, crops="none")
+    unit.audit.append_all = lambda _: (_ for _ in ()).throw(SpoolFullError("full"))
+    for number in (1, 2):
+        unit.keeping.take((plate_read(number),))
+        unit.clock.advance(61)
+        unit.keeping.commit()
+    (segment,) = SpoolReader(tmp_path / "spool").segments()
+    assert (segment.closed, len(unit.frames(Lane.READS))) == (False, 1)
+    with pytest.raises(SpoolFullError):
+        unit.keeping.close()
+    del unit.audit.append_all
+    unit.audit.close()
+    unit.boot = bytes(16)
+    unit.start()
+    assert [entry.first for entry in unit.entries(Sealed)] == [0]
+
+
+class FailingCamera:
+    """A camera that falls silent after its first frame."""
+
+    broken_frames = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def frames(self):
+        yield None
+        raise DeviceError("camera: no frame for 1.0 s")
+
+
+class OneTrack:
+    """Stages that finish one read, at the end only."""
+
+    def finish(self, *_):
+        return (plate_read(7),)
+
+    ballots = tracker = property(lambda self: self)
+
+    @property
+    def detector(self):
+        raise ZeroDivisionError
+
+
+def test_when_the_camera_fails_what_waits_in_memory_is_kept(tmp_path):
+    unit = Unit(tmp_path)
+    unit.keeping.take((plate_read(1),))
+    with pytest.raises(DeviceError, match="no frame"):
+        watch_forever(
+            FailingCamera(), OneTrack(), unit.keeping, stop=lambda: False, report=lambda _: None
+        )
+    assert unit.texts(Lane.READS) == ["TEST001", "TEST007"]
+    assert len(unit.entries(Stop)) == 1
