@@ -110,7 +110,11 @@ def parse_line(line: str, *, place: str) -> tuple[str, HotlistEntry]:
     Raises:
         ConfigError: Too many fields, or the first is no plate.
     """
-    parts = [part.strip() for part in next(csv.reader([line]))]
+    try:
+        parts = [part.strip() for part in next(csv.reader([line]))]
+    except csv.Error as error:
+        message = f"{place}: cannot be split into fields; expected {','.join(COLUMNS)}"
+        raise ConfigError(message) from error
     if len(parts) > len(COLUMNS):
         message = f"{place}: found {len(parts)} fields; expected at most {','.join(COLUMNS)}"
         raise ConfigError(message)

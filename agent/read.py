@@ -186,7 +186,8 @@ class Ballots:
     def _may_go_on(self, passage: Passage, ballot: Ballot, *, now_ms: int) -> bool:
         """Tell whether the vehicle may turn up again, or has under another track."""
         last_ms = to_ms(passage.last_seen)
-        return now_ms - last_ms <= MERGE_MS or any(
+        waited_ms = now_ms - last_ms  # below 0: the clock was set back, nobody knows how long
+        return 0 <= waited_ms <= MERGE_MS or any(
             other.began_ms <= last_ms + MERGE_MS
             and is_same_plate(other.vote.characters, ballot.vote.characters)
             for other in self._open.values()

@@ -457,3 +457,18 @@ def test_a_log_knows_the_latest_time_in_it(directory):
     again = open_log(directory)
     assert again.latest_ms == 9
     again.close()
+
+
+def test_two_users_of_one_group_can_share_the_folder_whatever_their_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        log = AuditLog(
+            tmp_path / "audit/watch", generate_signer(), "homeplate/u/watch", FakeClock()
+        )
+        log.checkpoint()
+        log.close()
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "audit").rglob("*")}
+    assert (tmp_path / "audit").stat().st_mode & 0o777 == 0o770
+    assert modes == {"watch": 0o750, ENTRIES: 0o640, CHECKPOINTS: 0o640}

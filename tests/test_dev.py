@@ -78,6 +78,26 @@ def test_a_python_without_venv_is_told(bare):
     assert "apt install python3-venv" in run.stderr
 
 
+def put_venv(folder, *, made_in, pip):
+    """A .venv as `python -m venv` leaves it, whose set-up had ended."""
+    place = folder / "copy/.venv"
+    (place / "bin").mkdir(parents=True)
+    (place / "pyvenv.cfg").write_text(f"command = /usr/bin/python3 -m venv {made_in}/.venv\n")
+    (place / "bin/python").write_text(f"#!{folder}/bin/bash\nexit {0 if pip else 1}\n")
+    (place / "bin/python").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("made_in", "pip", "anew"),
+    [("copy", True, False), ("elsewhere", True, True), ("copy", False, True)],
+    ids=["usable", "moved", "broken off"],
+)
+def test_a_set_up_that_is_of_no_use_is_made_anew(bare, made_in, pip, anew):
+    put_venv(bare, made_in=bare / made_in, pip=pip)
+    put_python(bare, '[[ "$*" == *venv\\ --clear* ]] && echo "made anew"; exit 0')
+    assert ("made anew" in run_bare(bare, "setup").stdout) == anew
+
+
 def test_the_locks_carry_hashes_and_no_address():
     for name in ("unit.txt", "dev.txt"):
         text = (ROOT / "deploy/locks" / name).read_text()

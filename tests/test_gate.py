@@ -92,9 +92,10 @@ def test_comments_empty_lines_and_a_byte_order_mark_are_skipped():
         ("7KXR482\n7KXR48\u00c4\n".encode(), "line 2: found no plate"),
         (b"A" * 17, "line 1: found no plate"),
         (b"7KXR482,CA,stolen,1,more\n", "line 1: found 5 fields"),
+        (b'7KXR482\n"' + b"A" * 200_000, "line 2: cannot be split"),
         (b"7KXR482\n\xff\xfe", "byte 8 is not UTF-8"),
     ],
-    ids=["sign", "no plate", "foreign letter", "too long", "too many fields", "no text"],
+    ids=["sign", "no plate", "foreign letter", "too long", "too many fields", "huge", "no text"],
 )
 def test_a_bad_line_is_refused_by_its_number_and_never_shown(content, message):
     with pytest.raises(ConfigError, match=rf"list\.txt: {message}") as caught:

@@ -170,6 +170,12 @@ def test_a_read_waits_until_its_vehicle_cannot_turn_up_again():
     assert len(road.end(at=1 + frames + 1)) == 1
 
 
+def test_a_clock_set_back_does_not_hold_a_finished_read_in_memory():
+    road = Road()
+    road.see(1000, t0=look("7KXR482"))
+    assert len(road.end(passage(0, 1000, 1001), at=10)) == 1
+
+
 def test_the_same_text_again_after_a_moment_is_the_same_vehicle():
     road = Road()
     for index in (0, 1, 2):

@@ -255,7 +255,7 @@ def test_a_start_reports_and_closes_what_was_left_open(tmp_path):
     found = new_writer(tmp_path, boot=bytes(16)).recover()
     assert (found.segments, found.damaged, found.unknown, found.problems) == (1, 1, (), ())
     leftover = found.leftovers[0]
-    assert leftover.tail_bytes == 30
+    assert leftover.damaged_bytes == 30
     assert [note.sha256 for note in leftover.frames] == [
         frame_hash(frame_bytes(number)) for number in range(2)
     ]

@@ -137,6 +137,7 @@ class NoteFile:
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         self._descriptor = self._disk.open(self.path, flags, FILE_MODE)
+        self._disk.set_mode(self._descriptor, FILE_MODE)  # the umask may have taken the group away
         start, tail = self._tail(self._descriptor, SYNC_NOTES_BYTES + 4 * NOTE_LIMIT_BYTES)
         if start:
             skipped = tail.find(_NOTE_BEGIN) + 2  # 1 where no note begins: all is torn

@@ -30,6 +30,7 @@ from agent.trust.notes import (
     sign_checkpoint,
 )
 
+_SHARED_MODE: Final = 0o770  # two users of one group: whichever process comes first makes it
 _DIRECTORY_MODE: Final = 0o750
 
 
@@ -62,7 +63,7 @@ class AuditLog:
         self._boot = b""
         self._last: dict[Lane, int] = {}
         with disk_errors(directory):
-            make_directory(directory.parent, mode=_DIRECTORY_MODE, disk=disk)
+            make_directory(directory.parent, mode=_SHARED_MODE, disk=disk)
             make_directory(directory, mode=_DIRECTORY_MODE, disk=disk)
             self._entries = _open_locked(directory / ENTRIES, disk)
             self._notes = NoteFile(directory / CHECKPOINTS, disk)
@@ -196,6 +197,7 @@ def _open_locked(path: Path, disk: Disk) -> AppendFile:
     descriptor = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, FILE_MODE)
     try:
         disk.lock(descriptor)
+        disk.set_mode(descriptor, FILE_MODE)  # the umask may have taken the group away
     except BlockingIOError as error:
         disk.close(descriptor)
         message = f"{path}: another process writes this log; stop it first"

@@ -47,7 +47,7 @@ class TrackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class ReadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Reading plates."""
 
-    min_char_confidence: Share = 0.5
+    min_char_confidence: Share = 0.7
     """A read whose weakest character is below abstains."""
     min_frames_agreed: Annotated[int, Meta(ge=1, le=100)] = 2
     min_characters: Annotated[int, Meta(ge=1, le=16)] = 4

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from agent import __version__
-from agent.base.errors import HomeplateError
+from agent.base.errors import ConfigError, HomeplateError
 
 COMMANDS = {
     "run": ("agent.cli.run", "both services in one terminal, for trying out"),
@@ -21,6 +21,8 @@ COMMANDS = {
     "models": ("agent.cli.models", "check the two networks against their manifest"),
 }
 """Name → module and one line of help; each module has `add_arguments` and `run`."""
+USAGE_ERROR = 2
+"""How argparse exits when the command line is wrong."""
 
 
 def build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
@@ -48,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HomeplateError as error:
         sys.stderr.write(f"homeplate: {error}\n")
         return error.exit_code
+    except SystemExit as ended:  # argparse has said what is wrong
+        return ConfigError.exit_code if ended.code == USAGE_ERROR else int(ended.code or 0)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nothing to say, no one to tell
         return 0

@@ -22,14 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drain",
         action="store_true",
-        help="end when the watcher has signed off and the spool is empty",
+        help="end when the watcher has signed off and nothing is left to send",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Send until a signal comes; print the counters at the end."""
     clock = SystemClock()
-    unit = load_unit(args.config, clock=clock)
+    unit = load_unit(args.config)
     set_up_logging(level=unit.settings.log_level)
     uplink = build_uplink(unit)
     sending = build_sending(unit, clock, uplink)

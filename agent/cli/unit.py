@@ -85,18 +85,29 @@ def load_settings(path: Path) -> Settings:
     return parse_settings(read_bounded(path, limit_bytes=SETTINGS_LIMIT_BYTES), place=str(path))
 
 
-def load_unit(path: Path, *, clock: Clock) -> Unit:
+def load_unit(path: Path) -> Unit:
     """Return the unit that the settings file describes.
 
+    A policy that has expired is taken: what was collected under it is still to be sent and
+    deleted. Collecting asks `require_valid` first.
+
     Raises:
-        ConfigError: Settings or policy are missing, wrong or out of date.
+        ConfigError: Settings or policy are missing or wrong.
     """
     settings = load_settings(path)
     place = Path(settings.policy)
     content = read_bounded(place, limit_bytes=POLICY_LIMIT_BYTES)
     policy = parse_policy(content, place=str(place))
-    check_validity(policy, now=clock.now(), place=str(place))
     return Unit(settings=settings, policy=policy, policy_sha256=policy_sha256(content))
+
+
+def require_valid(unit: Unit, *, clock: Clock) -> None:
+    """Make sure that the city's policy allows to collect now.
+
+    Raises:
+        ConfigError: It has expired or is not valid yet.
+    """
+    check_validity(unit.policy, now=clock.now(), place=unit.settings.policy)
 
 
 def stop_on_signal() -> Callable[[], bool]:

@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
+import msgspec
 
 from agent import __version__
 from agent.audit import AuditLog
@@ -15,13 +16,15 @@ from agent.base.clock import SystemClock, to_ms
 from agent.base.errors import ConfigError
 from agent.base.files import read_bounded
 from agent.base.health import WatchCounters
+from agent.base.lanes import Lane
 from agent.base.log import set_up_logging
+from agent.base.settings import SpoolSettings
 from agent.camera.sources import open_camera
 from agent.cli.models import Models, open_models
-from agent.cli.unit import Unit, add_config, load_unit, stop_on_signal
+from agent.cli.unit import Unit, add_config, load_unit, require_valid, stop_on_signal
 from agent.gate import EMPTY_HOTLIST, GateRules, Hotlist, parse_hotlist
 from agent.pipeline.watch import Keeping, Rules, Seeing, adopt_leftovers, watch_forever
-from agent.read import Ballots
+from agent.read import CERTAIN_LOOKS, Ballots
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
 from agent.track import Tracker
@@ -30,6 +33,8 @@ from agent.trust.policy import city_key, quota_bytes, retention_s
 
 HOTLIST_LIMIT_BYTES = 64 * 1024 * 1024
 PROGRESS_INTERVAL_NS = 500_000_000
+SEGMENT_SHARE = 1 / 3
+"""Of the shortest retention: how long a segment stays open at most."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Watch until the camera ends or a signal comes; print the counters at the end."""
     clock = SystemClock()
-    unit = load_unit(args.config, clock=clock)
+    unit = load_unit(args.config)
+    require_valid(unit, clock=clock)
     set_up_logging(level=unit.settings.log_level)
     hotlist = load_hotlist(unit)
     cv2.setNumThreads(unit.settings.models.threads)
@@ -89,7 +95,7 @@ def build_seeing(unit: Unit, models: Models) -> Seeing:
             unit.settings.read,
             alphabet=models.reader.alphabet,
             keep_crops=policy.crops != "none",
-            certain_looks=policy.min_hit_frames,
+            certain_looks=max(CERTAIN_LOOKS, policy.min_hit_frames),
         ),
     )
 
@@ -99,7 +105,8 @@ def build_keeping(unit: Unit, hotlist: Hotlist, model_sha256: bytes, clock: Syst
     policy, settings = unit.policy, unit.settings
     origin = f"homeplate/{settings.unit}/watch"
     audit = AuditLog(unit.watch_audit, unit.load_signer("watch.key"), origin, clock)
-    spool = SpoolWriter(unit.spool, settings.spool, quota_bytes(policy), unit.boot)
+    limits = limit_segment_age(settings.spool, retention_s(policy))
+    spool = SpoolWriter(unit.spool, limits, quota_bytes(policy), unit.boot)
     spool.recover(lambda found: adopt_leftovers(found, audit, clock))
     audit.append(
         Boot(
@@ -121,6 +128,7 @@ def build_keeping(unit: Unit, hotlist: Hotlist, model_sha256: bytes, clock: Syst
             hotlist=hotlist,
             crops=policy.crops,
             retention_s=retention_s(policy),
+            expires_at=policy.expires_at,
             commit_interval_s=settings.spool.commit_interval_s,
         ),
         boot=unit.boot,
@@ -136,6 +144,16 @@ def build_keeping(unit: Unit, hotlist: Hotlist, model_sha256: bytes, clock: Syst
         audit=audit,
         clock=clock,
     )
+
+
+def limit_segment_age(settings: SpoolSettings, retention: Mapping[Lane, int]) -> SpoolSettings:
+    """Return the settings with segments that close well within the shortest retention, in seconds.
+
+    Only a closed segment can be deleted, so the operator's setting must not outlast the policy.
+    """
+    longest_s = min(retention.values()) * SEGMENT_SHARE
+    limit_s = min(settings.segment_limit_s, longest_s)
+    return msgspec.structs.replace(settings, segment_limit_s=limit_s)
 
 
 def make_report() -> Callable[[WatchCounters], None]:

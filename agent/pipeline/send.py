@@ -8,23 +8,14 @@ from typing import Final
 
 from agent.audit import AuditLog, LogReader
 from agent.base.clock import Clock, ForwardClock, to_ms
-from agent.base.errors import DeviceError, IntegrityError, UplinkError
+from agent.base.errors import DeviceError, IntegrityError, RefusedError, UplinkError
 from agent.base.health import SendCounters
 from agent.base.lanes import Lane
 from agent.base.segments import Segment
-from agent.pipeline.retention import past_retention, surplus
+from agent.pipeline.deletion import Deletion
 from agent.spool import SpoolReader
 from agent.trust.backlog import Backlog, SegmentKey
-from agent.trust.entries import (
-    Deleted,
-    DeleteIntent,
-    Entry,
-    IoFailure,
-    Reason,
-    RefusedReceipt,
-    Stop,
-    Uploaded,
-)
+from agent.trust.entries import Entry, RefusedReceipt, Stop, Uploaded
 from agent.trust.frames import Damage, Found, encode_frame, frame_hash
 from agent.trust.receipts import Receipt, open_receipt, require_receipt_for
 from agent.trust.signatures import PublicKey
@@ -36,6 +27,10 @@ log = logging.getLogger(__name__)
 FIRST_BACK_OFF_S: Final = 1.0
 LOOK_INTERVAL_S: Final = 0.5
 """How often a pause asks whether to end."""
+TIDY_INTERVAL_NS: Final = 10_000_000_000
+"""How often age and quota are enforced in a long pause: `nh-3min` does not wait for the city."""
+ROUND_LIMIT_NS: Final = 10_000_000_000
+"""Uploads of a round begin within this, so that hits, age, quota and signals have their turn."""
 DELIVERIES: Final = 3
 """Tries at finding the part of the log that the city has seen."""
 
@@ -83,7 +78,7 @@ def send_forever(
     Args:
         sending: The stages; is closed here.
         stop: Asked between rounds.
-        drain: Also end when the watcher has signed off and the spool is empty.
+        drain: Also end when the watcher has signed off and nothing is left to send.
         poll_interval_s: Pause after a round.
         max_back_off_s: Longest pause after failures.
 
@@ -92,27 +87,35 @@ def send_forever(
     """
     failures = 0
     while not stop():
+        pause_s = poll_interval_s
         try:
-            sending.work()
+            if not sending.work():
+                pause_s = 0.0
             failures = 0
         except UplinkError as error:
             failures += 1
             sending.counters.failures += 1
             log.warning("delivery failed", extra={"detail": str(error), "failures": failures})
+            pause_s = back_off_s(failures, limit_s=max_back_off_s, share=random.random())  # noqa: S311
         if drain and not failures and sending.is_drained():
             break
-        pause_s = poll_interval_s
-        if failures:
-            pause_s = back_off_s(failures, limit_s=max_back_off_s, share=random.random())  # noqa: S311
-        pause(pause_s, stop=stop, clock=sending.clock)
+        rest(sending, pause_s, stop=stop)
     sending.close()
 
 
-def pause(seconds: float, *, stop: Callable[[], bool], clock: Clock) -> None:
-    """Let `seconds` pass, or less once `stop` says so: a signal does not cut a sleep short."""
-    until_ns = clock.monotonic_ns() + round(seconds * 1e9)
+def rest(sending: "Sending", seconds: float, *, stop: Callable[[], bool]) -> None:
+    """Let `seconds` pass, less once `stop` says so; age and quota hold meanwhile.
+
+    In short steps, because a signal does not cut a sleep short.
+    """
+    clock = sending.clock
+    tidied_ns = clock.monotonic_ns()
+    until_ns = tidied_ns + round(seconds * 1e9)
     while not stop() and (left_ns := until_ns - clock.monotonic_ns()) > 0:
         clock.wait_s(min(left_ns / 1e9, LOOK_INTERVAL_S))
+        if clock.monotonic_ns() - tidied_ns >= TIDY_INTERVAL_NS:
+            sending.tidy()
+            tidied_ns = clock.monotonic_ns()
 
 
 def back_off_s(failures: int, *, limit_s: float, share: float) -> float:
@@ -150,30 +153,47 @@ class Sending:
         self._uplink = uplink
         self._audit = audit
         self._seen_size = backlog.known_size
-        self._unreadable: set[SegmentKey] = set()
         self._watcher_stopped = False
-        self._done_bytes: dict[SegmentKey, int] = {}
+        self._done: dict[SegmentKey, tuple[Segment, int]] = {}
+        self._deletion = Deletion(
+            spool=spool,
+            backlog=backlog,
+            note=self._note,
+            counters=self.counters,
+            clock=self.clock,
+        )
 
-    def work(self) -> None:
+    def work(self) -> bool:
         """Do one round: finish old deletions, upload, delete, enforce age and quota.
+
+        Returns:
+            Whether the round came to its end; False = more waits, go on at once.
 
         Raises:
             UplinkError: The city was not reached or refused; age and quota were enforced.
             DeviceError, SpoolFullError, IntegrityError: A log cannot be written or read.
         """
         self._follow()
-        self._finish_deletions()
+        self._deletion.finish()
         try:
-            self._upload_all()
+            return self._upload_all()
         finally:
-            self._expire()
-            self._make_room()
-            self._audit.checkpoint()
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Enforce age and quota, and sign the log.
+
+        Raises:
+            DeviceError, SpoolFullError: The spool cannot be read or the log not be written.
+        """
+        self._deletion.enforce_age(self._terms.retention_s)
+        self._deletion.make_room(self._terms.quota_bytes)
+        self._audit.checkpoint()
 
     def is_drained(self) -> bool:
         """Tell whether the watcher has signed off and nothing is left to send."""
         self._follow()
-        return self._watcher_stopped and not self._spool.segments()
+        return self._watcher_stopped and all(map(self._is_done, self._spool.segments()))
 
     def close(self) -> None:
         """Sign off."""
@@ -188,21 +208,47 @@ class Sending:
             self.clock.raise_to(entry.at_ms)
             self._watcher_stopped = isinstance(entry, Stop)
 
-    def _upload_all(self) -> None:
-        for segment in self._spool.segments():
-            done_bytes = self._done_bytes.get((segment.lane, segment.path.stem))
-            if segment.closed or done_bytes != segment.size_bytes:  # else nothing new
-                self._upload_segment(self._load(segment))
+    def _upload_all(self) -> bool:
+        """Upload what is new; what the city refuses does not hold up the rest.
+
+        Raises:
+            UplinkError: The city was not reached, or it refused something.
+        """
+        until_ns = self.clock.monotonic_ns() + ROUND_LIMIT_NS
+        whole, refused = False, None
+        segments = self._spool.segments()
+        present = {(segment.lane, segment.path.stem) for segment in segments}
+        self._done = {key: state for key, state in self._done.items() if key in present}
+        for segment in segments:
+            if self.clock.monotonic_ns() > until_ns:
+                break
+            try:
+                self._upload_new(segment)
+            except RefusedError as error:
+                log.error("the city refused", extra={"detail": str(error)})  # noqa: TRY400
+                refused = error
+        else:
+            whole = True
+        if refused is not None:
+            raise refused
+        return whole
+
+    def _upload_new(self, segment: Segment) -> None:
+        """Upload a segment unless neither it nor the log changed since the last time."""
+        if not self._is_done(segment):
+            self._upload_segment(self._load(segment))
+
+    def _is_done(self, segment: Segment) -> bool:
+        """Tell whether a segment that is still there holds nothing more that could be sent."""
+        key = (segment.lane, segment.path.stem)
+        return self._done.get(key) == (segment, self._watched.size)
 
     def _load(self, segment: Segment) -> Content:
         """Return what a segment holds; one that cannot be read is all damage, and stops nothing."""
         try:
             found = self._spool.frames(segment)
         except DeviceError as error:
-            key = segment.lane, segment.path.stem
-            if key not in self._unreadable:
-                self._unreadable.add(key)
-                self._note_failure(error)
+            self._deletion.note_unreadable(segment, error)
             return Content(segment=segment, frames={}, damaged_bytes=max(segment.size_bytes, 1))
         whole = [encode_frame(item.frame) for item in found if isinstance(item, Found)]
         damaged = sum(item.length for item in found if isinstance(item, Damage))
@@ -213,11 +259,8 @@ class Sending:
         wanted = self._backlog.to_upload(content.key, content.hashes)
         for frames in gather_batches([content.frames[sha256] for sha256 in wanted]):
             self._upload(content.key, frames)
-        if not self._backlog.is_settled(content.key, content.hashes):
-            return
-        self._done_bytes[content.key] = content.segment.size_bytes
-        if content.segment.closed and not content.damaged_bytes:
-            self._delete(content.segment, "receipt", damaged_bytes=0)
+        self._done[content.key] = (content.segment, self._watched.size)
+        self._delete_settled(content)
 
     def _deliver(self, frames: tuple[bytes, ...]) -> bytes:
         """Return the city's answer; when it has seen another part of the log, prove from there."""
@@ -274,80 +317,11 @@ class Sending:
             message = f"{error}; the frames stay and are sent again"
             raise UplinkError(message) from error
 
-    def _delete(self, segment: Segment, reason: Reason, *, damaged_bytes: int) -> None:
-        """Announce, delete, report: a power cut between the steps leaves no doubt."""
-        name = segment.path.stem
-        self._note(
-            DeleteIntent(
-                at_ms=self._now_ms(),
-                lane=segment.lane,
-                segment=name,
-                reason=reason,
-                damaged_bytes=damaged_bytes,
-            )
-        )
-        try:
-            self._spool.delete(segment)
-        except DeviceError as error:
-            self._note_failure(error)
-            return
-        self._note(Deleted(at_ms=self._now_ms(), lane=segment.lane, segment=name, reason=reason))
-        self._done_bytes.pop((segment.lane, name), None)
-        self.counters.segments_deleted += 1
-
-    def _finish_deletions(self) -> None:
-        """Complete what was announced before a restart or an error."""
-        present = {(item.lane, item.path.stem): item for item in self._spool.segments()}
-        for intent in self._backlog.unfinished():
-            segment = present.get((intent.lane, intent.segment))
-            if segment is not None:
-                self._delete(segment, intent.reason, damaged_bytes=intent.damaged_bytes)
-            elif self._is_gone_for_good(intent.lane):
-                self._note(
-                    Deleted(
-                        at_ms=self._now_ms(),
-                        lane=intent.lane,
-                        segment=intent.segment,
-                        reason=intent.reason,
-                    )
-                )
-
-    def _is_gone_for_good(self, lane: Lane) -> bool:
-        """Sync what is gone from a lane: who removed it may have ended before."""
-        try:
-            self._spool.sync_deletions(lane)
-        except DeviceError as error:
-            self._note_failure(error)
-            return False
-        return True
-
-    def _expire(self) -> None:
-        """Delete segments whose retention is over, receipted or not."""
-        segments = self._spool.segments()
-        for segment in past_retention(segments, self._terms.retention_s, now_ms=self._now_ms()):
-            self.counters.expired += 1
-            self.counters.reads_expired += self._give_up(segment, "expired")
-
-    def _make_room(self) -> None:
-        """Delete the oldest segments where a lane is near its quota or the disk nearly full."""
-        segments, room = self._spool.segments(), self._spool.room_bytes()
-        for segment in surplus(segments, self._terms.quota_bytes, room_bytes=room):
-            self.counters.quota += 1
-            self.counters.reads_dropped += self._give_up(segment, "quota")
-
-    def _give_up(self, segment: Segment, reason: Reason) -> int:
-        """Delete a segment and return how many reads in it the city never got."""
-        content = self._load(segment)
-        unsent = self._backlog.to_upload(content.key, content.hashes)
-        reads = self._backlog.reads_in(content.key, unsent)
-        told = {"lane": segment.lane.label, "reason": reason, "reads": reads}
-        log.warning("segment given up", extra=told)
-        self._delete(segment, reason, damaged_bytes=content.damaged_bytes)
-        return reads
-
-    def _note_failure(self, error: DeviceError) -> None:
-        log.error("disk failed", extra={"detail": str(error)})
-        self._note(IoFailure(at_ms=self._now_ms(), place="spool", detail=str(error)[:200]))
+    def _delete_settled(self, content: Content) -> None:
+        """Delete a segment when all that it holds has its receipt."""
+        settled = self._backlog.is_settled(content.key, content.hashes)
+        if settled and content.segment.closed and not content.damaged_bytes:
+            self._deletion.delete(content.segment, "receipt")
 
     def _note(self, entry: Entry) -> None:
         self._audit.append(entry)

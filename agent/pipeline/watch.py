@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
+
+import msgspec
 
 from agent.audit import AuditLog
 from agent.base.clock import Clock, ForwardClock, to_ms
-from agent.base.errors import DeviceError, HomeplateError, SpoolFullError
+from agent.base.errors import DeviceError, HomeplateError, IntegrityError, SpoolFullError
 from agent.base.health import WatchCounters
 from agent.base.lanes import Lane
 from agent.base.records import Frame, PlateRead
@@ -31,9 +32,13 @@ COMMIT_SHARE: Final = 0.9
 DELETION_GRACE: Final = timedelta(minutes=10)
 """Frames older than their retention by more than this show that nobody deletes any more."""
 DELETION_BROKEN: Final = "deletion is broken: frames older than their retention"
+LOG_FULL: Final = "the log has no room"
+POLICY_EXPIRED: Final = "the policy has expired"
 LOOK_INTERVAL_NS: Final = 60_000_000_000
 """How often the watcher looks for such frames."""
 SUMMARY_INTERVAL_NS: Final = 60_000_000_000
+NAMES_TOLD: Final = 8
+"""Strange files that are named at a start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,8 @@ class Rules:
     crops: str
     """none, hits or all."""
     retention_s: dict[Lane, int]
+    expires_at: datetime
+    """End of the policy: from then on nothing is kept."""
     commit_interval_s: float
 
 
@@ -71,46 +78,28 @@ def watch_forever(
     Args:
         camera: Is opened here and given back.
         seeing: The stages up to a finished read.
-        keeping: The stages from there to the disk; is closed here.
+        keeping: The stages from there to the disk; is closed here, also after an error.
         stop: Asked after every frame.
         report: Given the counters after every frame; to be quick.
 
     Raises:
         HomeplateError: The camera cannot be used, or no account can be kept any more.
     """
-    try:
-        _watch(camera, seeing, keeping, stop=stop, report=report)
-    except HomeplateError:
-        with suppress(HomeplateError):  # what is in memory is kept where that is still possible
-            _finish(seeing, keeping)
-        raise
-    _finish(seeing, keeping)
-    report(keeping.counters)
-
-
-def _watch(
-    camera: Camera,
-    seeing: Seeing,
-    keeping: "Keeping",
-    *,
-    stop: Callable[[], bool],
-    report: Callable[[WatchCounters], None],
-) -> None:
     counters = keeping.counters
-    with camera:
-        for frame in camera.frames():
-            counters.frames += 1
-            counters.broken_frames = camera.broken_frames
-            keeping.take(see_frame(frame, seeing, counters))
-            keeping.commit()
-            report(counters)
-            if stop():
-                return
-
-
-def _finish(seeing: Seeing, keeping: "Keeping") -> None:
-    keeping.take(seeing.ballots.finish(seeing.tracker.finish()))
-    keeping.close()
+    try:
+        with camera:
+            for frame in camera.frames():
+                counters.frames += 1
+                counters.broken_frames = camera.broken_frames
+                keeping.take(see_frame(frame, seeing, counters))
+                keeping.commit()
+                report(counters)
+                if stop():
+                    break
+    finally:  # a camera that fails takes nothing with it that was seen before
+        keeping.take(seeing.ballots.finish(seeing.tracker.finish()))
+        keeping.close()
+    report(counters)
 
 
 def see_frame(frame: Frame, seeing: Seeing, counters: WatchCounters) -> tuple[PlateRead, ...]:
@@ -169,6 +158,7 @@ class Keeping:
         self._spool = spool
         self._spooled = spooled
         self._audit = audit
+        self._wall = clock
         self._clock = ForwardClock(clock, audit.latest_ms)
         interval_s = rules.commit_interval_s * COMMIT_SHARE
         self._reads: dict[Lane, Batch[PlateRead]] = {
@@ -223,7 +213,11 @@ class Keeping:
             raise SpoolFullError(message)
 
     def _commit_reads(self, lane: Lane, reads: tuple[PlateRead, ...], now_ns: int) -> None:
-        commit = self._sealer.seal(lane, reads)
+        try:
+            commit = self._sealer.seal(lane, reads)
+        except (IntegrityError, ValueError, OverflowError) as error:  # a stage made nonsense
+            self._drop_unsealed(lane, len(reads), error)
+            return
         if not self._store(commit) or not self._wants_crops(lane):
             return
         for sequence, read in enumerate(reads, commit.header.first_sequence):
@@ -256,7 +250,7 @@ class Keeping:
                 segment=segment,
             )
         )
-        self._count_sealed(header.lane, header.last_sequence - header.first_sequence + 1)
+        self._count_sealed(header.lane, header.count)
         return True
 
     def _put(self, commit: Commit) -> str | None:
@@ -281,8 +275,8 @@ class Keeping:
         """
         if self._owed:
             self._settle()
-            if self._owed:
-                return "the log has no room"
+        if self._owed:
+            return LOG_FULL
         now_ns = self._clock.monotonic_ns()
         if self._looked_ns is None or now_ns - self._looked_ns >= LOOK_INTERVAL_NS:
             self._looked_ns = now_ns
@@ -290,6 +284,8 @@ class Keeping:
             if broken != self._deletion_broken:
                 log.error("deletion is broken" if broken else "deletion works again")
             self._deletion_broken = broken
+        if self._wall.now() >= self._rules.expires_at:
+            return POLICY_EXPIRED
         return DELETION_BROKEN if self._deletion_broken else ""
 
     def _deletion_fails(self) -> bool:
@@ -306,18 +302,25 @@ class Keeping:
 
     def _drop(self, commit: Commit, reason: str) -> None:
         header = commit.header
-        count = header.last_sequence - header.first_sequence + 1
-        if header.lane is Lane.CROPS:
+        self._note_dropped(header.lane, header.first_sequence, header.count, reason)
+
+    def _drop_unsealed(self, lane: Lane, count: int, error: Exception) -> None:
+        """Account for reads that no frame can hold; the error's own text may quote them."""
+        log.error("sealing failed", extra={"error": type(error).__name__})
+        self._note_dropped(lane, None, count, f"cannot be sealed: {type(error).__name__}")
+
+    def _note_dropped(self, lane: Lane, first: int | None, count: int, reason: str) -> None:
+        if lane is Lane.CROPS:
             self.counters.crops_dropped += count
         else:
             self.counters.dropped += count
-        log.warning("reads dropped", extra={"lane": header.lane.label, "count": count})
+        log.warning("reads dropped", extra={"lane": lane.label, "count": count, "reason": reason})
         self._note(
             Dropped(
                 at_ms=self._now_ms(),
-                lane=header.lane,
+                lane=lane,
                 boot=self._boot,
-                first=header.first_sequence,
+                first=first,
                 count=count,
                 reason=reason,
             )
@@ -325,7 +328,7 @@ class Keeping:
 
     def _note(self, entry: Entry) -> None:
         """Write to the log; while the disk is full, entries wait in memory for room."""
-        self._owed.append(entry)
+        owe(self._owed, entry)
         self._settle()
 
     def _settle(self) -> None:
@@ -359,6 +362,24 @@ class Keeping:
         return to_ms(self._clock.now())
 
 
+def owe(owed: list[Entry], entry: Entry) -> None:
+    """Add `entry` to those that wait for room; a drop that goes on from another is added to it.
+
+    So a disk that stays full for weeks takes no more memory than one that is full for a minute.
+    """
+    for index, other in enumerate(owed):
+        if isinstance(other, Dropped) and isinstance(entry, Dropped) and goes_on(other, entry):
+            owed[index] = msgspec.structs.replace(other, count=other.count + entry.count)
+            return
+    owed.append(entry)
+
+
+def goes_on(first: Dropped, then: Dropped) -> bool:
+    """Tell whether the second drop begins where the first ends, for the same reason."""
+    alike = (first.lane, first.boot, first.reason) == (then.lane, then.boot, then.reason)
+    return alike and first.first is not None and first.first + first.count == then.first
+
+
 def adopt_leftovers(found: Recovery, audit: AuditLog, clock: Clock) -> None:
     """Enter what an earlier start left in the spool into the log, before the sender may delete it.
 
@@ -376,10 +397,15 @@ def adopt_leftovers(found: Recovery, audit: AuditLog, clock: Clock) -> None:
         at_ms=now_ms,
         segments=len(found.leftovers),
         adopted=len(adopted),
-        damaged_bytes=sum(leftover.tail_bytes for leftover in found.leftovers),
+        damaged_bytes=sum(leftover.damaged_bytes for leftover in found.leftovers),
     )
-    if found.leftovers:
-        audit.append_all([recovered, *adopted])
+    problems = [
+        IoFailure(at_ms=now_ms, place="spool", detail=problem[:200]) for problem in found.problems
+    ]
+    if found.leftovers or problems:
+        audit.append_all([*problems, recovered, *adopted])
+    if found.unknown:
+        log.warning("strange files in the spool", extra={"names": found.unknown[:NAMES_TOLD]})
 
 
 def _adopt(note: FrameNote, segment: str, now_ms: int) -> Sealed:

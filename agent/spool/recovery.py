@@ -27,8 +27,8 @@ class Leftover:
     frames: tuple[FrameNote, ...]
     damaged: int
     """Places of damage, the tail included."""
-    tail_bytes: int
-    """Length of the unfinished frame at the end."""
+    damaged_bytes: int
+    """Their length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ def _leftover(reader: SpoolReader, segment: Segment) -> Leftover:
         segment=segment,
         frames=tuple(_note(item) for item in found if isinstance(item, Found)),
         damaged=len(damages),
-        tail_bytes=sum(item.length for item in damages if item.tail),
+        damaged_bytes=sum(item.length for item in damages),
     )
 
 

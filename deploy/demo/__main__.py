@@ -20,6 +20,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 
+from agent.base.errors import HomeplateError
 from agent.trust.frames import Found, SealedFrame, scan_frames
 from agent.trust.header import encode_header
 from agent.trust.keys import Opener, load_opener
@@ -52,24 +53,31 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and print its table; 0 when every promise held."""
     args = parse_arguments(arguments)
-    with demo_folder(args.folder) as folder:
-        options = Options(
-            clip=args.clip.resolve(),
-            truth=(args.truth or args.clip.with_suffix(".truth.jsonl")).resolve(),
-            folder=folder,
-            realtime=args.realtime,
-            trace=args.trace,
-        )
-        try:
-            outcome = run_demo(options)
-        except DemoError as error:
-            say(f"failed: {error}")
-            return 1
+    try:
+        with demo_folder(args.folder) as folder:
+            outcome = run_demo(
+                Options(
+                    clip=args.clip.resolve(),
+                    truth=(args.truth or args.clip.with_suffix(".truth.jsonl")).resolve(),
+                    folder=folder,
+                    realtime=args.realtime,
+                    trace=args.trace,
+                )
+            )
         table = draw_report(outcome)
         print(json.dumps(outcome.as_dict()) if args.json else table)
         if args.picture:
             args.picture.write_text(draw_picture(table))
-        return 0 if outcome.holds else 1
+    except DemoError as error:
+        say(f"failed: {error}")
+        return 1
+    except (OSError, HomeplateError) as error:
+        say(f"failed: {error}; the demo needs a readable clip with its truth and a writable folder")
+        return 1
+    except KeyboardInterrupt:
+        say("stopped")
+        return 130
+    return 0 if outcome.holds else 1
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -101,6 +109,8 @@ def demo_folder(wanted: Path | None) -> Iterator[Path]:
 
 def run_demo(options: Options) -> Outcome:
     """Found a city, run endpoint, watcher and sender on the clip, let the city look."""
+    for path in (options.clip, options.truth):
+        path.open("rb").close()
     say("1/5 founding a city: CA, sealing key, receipt key, policy, one unit")
     city = found_city(options.folder)
     logs = options.folder / "logs"
@@ -226,11 +236,17 @@ def start(arguments: list[str], **streams: object) -> subprocess.Popen[bytes]:
 
 
 def follow_progress(watcher: subprocess.Popen[bytes], frames: int) -> dict[str, int]:
-    """Show the watcher's counters as a bar until it ends; return the last."""
+    """Show the watcher's counters as a bar until it ends; return the last.
+
+    With them `watching_ms`: from its first frame, so without its start, to its end.
+    """
     counters: dict[str, int] = {}
+    began_ns = time.monotonic_ns()
     for line in watcher.stdout or ():
+        began_ns = began_ns if counters else time.monotonic_ns()
         counters = json.loads(line)
         draw_bar(counters, frames)
+    counters["watching_ms"] = (time.monotonic_ns() - began_ns) // 1_000_000
     if sys.stderr.isatty():
         sys.stderr.write("\n")
     return counters

@@ -89,7 +89,7 @@ def draw_report(outcome: Outcome) -> str:
         lines += [
             _rule("├", "─", "┤"),
             _row(title),
-            *(_row(f"  {n:<42}{v:>26}") for n, v in figures),
+            *(_row(f"  {n:<46}{v:>22}") for n, v in figures),
         ]
     lines += [_rule("├", "─", "┤"), _row("Promises, each shown by trying")]
     for held, name, found in outcome.checks:
@@ -117,14 +117,16 @@ def draw_picture(table: str) -> str:
 
 def _sections(outcome: Outcome) -> list[tuple[str, list[tuple[str, str]]]]:
     seen, sent, score = outcome.counters, outcome.sent, outcome.score
-    minutes = outcome.elapsed_s / 60
+    minutes = max(seen["watching_ms"], 1) / 60_000
     reads = f"{score.reads} ({score.abstained} unreadable, {score.wrong} wrong)"
     return [
         ("Seen by the watcher (it has no network)", [
             ("frames", f"{seen['frames']}"),
             ("plates found, each in every frame", f"{seen['plates']}"),
-            ("crops read", f"{seen['crops_read']}"),
-            ("plate reads a minute, set-up included", f"{seen['plates'] / minutes:,.0f}"),
+            ("plate reads, until a vehicle's text is certain", f"{seen['crops_read']}"),
+            ("frames a second", f"{seen['frames'] / minutes / 60:.0f}"),
+            ("plate reads a minute", f"{seen['crops_read'] / minutes:,.0f}"),
+            ("vehicles a minute", f"{score.reads / minutes:,.0f}"),
         ]),
         ("Kept and sent by the sender (it sees only sealed bytes)", [
             ("sealed frames written", f"{seen['frames_sealed']}"),

@@ -26,7 +26,8 @@ HEIGHT_PX = 160  # drawn once at this cap height, then reduced
 
 def installed_faces(root: Path) -> tuple[Path, ...]:
     """Return the font files of `FACES` found below `root`, in the order of `FACES`."""
-    found = {path.stem: path for path in sorted(root.rglob("*.[ot]tf"))}
+    files = sorted(root.rglob("*.otf")) + sorted(root.rglob("*.ttf"))
+    found = {path.stem: path for path in files}
     return tuple(found[name] for name in FACES if name in found)
 
 

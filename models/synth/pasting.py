@@ -28,7 +28,19 @@ def worn_plate(rng: np.random.Generator) -> RenderedPlate:
         gray = low + gray * ((high - low) / 255)
     if rng.random() < 0.3:
         gray = gray * np.linspace(*rng.uniform(0.5, 1.1, 2), gray.shape[1], dtype=np.float32)
+    if rng.random() < 0.35:
+        _cover_rim(gray, rng)
     return replace(plate, gray=np.clip(gray, 0, 255).astype(np.uint8))
+
+
+def _cover_rim(gray: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Paint a holder over the plate's rim, as dealers screw on: the plate ends where it ends."""
+    width = gray.shape[1]
+    tone = float(rng.uniform(10, 245))
+    side = int(width * rng.uniform(0.01, 0.03)) + 1
+    top, bottom = (int(width * v) + 1 for v in rng.uniform(0.01, 0.05, 2))
+    gray[:top] = gray[-bottom:] = tone
+    gray[:, :side] = gray[:, -side:] = tone
 
 
 def paste_plates(
@@ -79,7 +91,7 @@ def _paste_plate(
         _paste_panel(gray, rng, seen, ratio)
     quad = seen(0.5, 0.5 * ratio, (0, 0))
     if rng.random() < 0.55:
-        border = rng.uniform(0.01, 0.06)
+        border = rng.uniform(0.0, 0.02)
         fill(
             gray,
             seen(0.5 + border, 0.5 * ratio + border * rng.uniform(0.5, 1.8), (0, 0)),

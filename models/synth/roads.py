@@ -74,7 +74,7 @@ def _patch_repairs(ground: NDArray[np.float32], rng: np.random.Generator) -> Non
         path = np.round(at + np.cumsum(steps, axis=0)).astype(np.int32)
         cv2.polylines(ground, [path], isClosed=False, color=(66, 66, 66), thickness=3)
     low = rng.uniform([0.45, 0.3], [0.55, 0.6]) * [width, height]
-    high = [*low, 1.4 * TEXELS_PER_METRE, 2.6 * TEXELS_PER_METRE]
+    high = low + np.array([1.4, 2.6]) * TEXELS_PER_METRE
     (x0, y0), (x1, y1) = low.astype(int), high.astype(int)
     ground[y0:y1, x0:x1] *= 0.86
 

@@ -101,7 +101,9 @@ def _draw_vehicles(
     drawn = []
     poses = [_pose(rng, index, distance, heading) for index in range(int(rng.integers(1, 5)))]
     for pose in sorted(poses, key=lambda pose: -pose.y_m):
-        vehicle = make_vehicle(rng, worn_plate(rng), front=bool(front))
+        vehicle = make_vehicle(
+            rng, worn_plate(rng), front=bool(front), holder_m=float(rng.uniform(0, 0.006))
+        )
         quad = draw_vehicle(picture, vehicle, camera, pose)
         patch = cut_patch(picture, quad)
         drawn.append((quad, cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY) if patch.size else patch))

@@ -41,10 +41,17 @@ class Vehicle:
     plate_tilt_rad: float
     frame: Colour | None
     """Colour of the holder around the plate."""
+    holder_m: float
+    """How far the holder reaches beyond the plate."""
 
 
 def make_vehicle(
-    rng: np.random.Generator, plate: RenderedPlate, *, front: bool, plate_width_m: float = 0.32
+    rng: np.random.Generator,
+    plate: RenderedPlate,
+    *,
+    front: bool,
+    plate_width_m: float = 0.32,
+    holder_m: float = 0.012,
 ) -> Vehicle:
     """Return a vehicle of random shape and colour that carries `plate`."""
     names = [name for name in BODIES if name.endswith("front" if front else "rear")]
@@ -67,6 +74,7 @@ def make_vehicle(
         plate_centre=(float(rng.normal(0, 0.03)), top_m - share * (top_m - UNDERSIDE_M)),
         plate_tilt_rad=float(rng.normal(0, 0.012)),
         frame=(None, (30.0, 30.0, 30.0), (190.0, 192.0, 192.0))[rng.choice(3, p=(0.4, 0.4, 0.2))],
+        holder_m=holder_m,
     )
 
 
@@ -244,7 +252,7 @@ def _draw_plate(picture: Picture, place: _Place) -> Points:
 
     fill(picture, around(0.035), _lit(vehicle.paint, 0.7))
     if vehicle.frame is not None:
-        fill(picture, around(0.012), vehicle.frame)
+        fill(picture, around(vehicle.holder_m), vehicle.frame)
     corners = around(0.0)
     paste(picture, vehicle.plate_bgr, corners)
     return corners

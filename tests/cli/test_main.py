@@ -164,7 +164,7 @@ def count_opened(city, state):
 
 def test_an_unknown_command_is_refused():
     run = homeplate("share")
-    assert run.returncode == 2
+    assert run.returncode == 78
     assert "invalid choice" in run.stderr
 
 
@@ -183,3 +183,14 @@ def test_the_readme_names_every_command():
 def test_the_overview_lists_every_command():
     help_text = build_parser([]).format_help()
     assert all(name in help_text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [(), ("bench", "sound"), ("open",)], ids=str)
+def test_a_wrong_command_line_ends_with_the_code_of_a_wrong_setting(words):
+    done = homeplate(*words)
+    assert done.returncode == 78
+    assert "usage:" in done.stderr
+
+
+def test_help_and_version_end_well():
+    assert homeplate("--version").returncode == homeplate("open", "--help").returncode == 0

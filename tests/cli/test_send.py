@@ -34,7 +34,7 @@ def city(tmp_path):
     settle_endpoint(city, port=port)
     settle_unit(city, source=Path("none.mp4"), realtime=False)
     clock = SystemClock()
-    unit = load_unit(city.unit_settings, clock=clock)
+    unit = load_unit(city.unit_settings)
     keeping = build_keeping(unit, EMPTY_HOTLIST, bytes(32), clock)
     keeping.take(tuple(plate_read(number) for number in range(3)))
     keeping.close()
@@ -125,6 +125,17 @@ def test_a_receipt_of_another_key_is_refused_and_nothing_is_deleted(city, tmp_pa
     assert len(segments(city)) == 1
     assert logged(city, RefusedReceipt)
     assert not logged(city, Uploaded)
+
+
+def test_what_was_collected_under_an_expired_policy_is_still_sent_and_deleted(city, tmp_path):
+    path = city.unit / "policy.json"
+    past = {"issued_at": "2020-01-01T00:00:00Z", "expires_at": "2020-02-01T00:00:00Z"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | past))
+    with serving(city, tmp_path / "logs"), sending(city, "--drain") as process:
+        output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert json.loads(output)["reads_uploaded"] == 3
+    assert segments(city) == ()
 
 
 def test_a_key_that_does_not_fit_the_certificate_is_found_at_the_start(city):

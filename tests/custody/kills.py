@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.audit import AuditLog, LogReader, RecordFile, read_backlog
@@ -116,6 +117,7 @@ def watch(state: Path, keys: Keys, told: int, *, rounds: int = 1 << 40) -> None:
             hotlist=EMPTY_HOTLIST,
             crops="all",
             retention_s=DAY_S,
+            expires_at=datetime(2100, 1, 1, tzinfo=UTC),
             commit_interval_s=0.005,
         ),
         boot=boot,

@@ -12,14 +12,14 @@ from tests.custody.histories import DIRECTED, explore, hunt
 pytestmark = [pytest.mark.custody, pytest.mark.slow]
 
 STATES = 10_000
-SEEDS, LONG_SEEDS = range(-DIRECTED, 10), range(-DIRECTED, 200)
+SEEDS, LONG_SEEDS = range(-DIRECTED, 8), range(-DIRECTED, 200)
 DRAWS, LONG_DRAWS = 2, 4
 HUNTED = range(-DIRECTED, 8)
 SYNCS = {
     "sync audit: make_directory < AuditLog.__init__",
-    "sync lane: SpoolReader.sync_deletions < Sending._is_gone_for_good < Sending._finish_deletions",
+    "sync lane: SpoolReader.sync_deletions < Deletion._is_gone_for_good < Deletion.finish",
     "sync lane: SpoolWriter._file < SpoolWriter.put < Keeping._put",
-    "sync lane: remove_durably < SpoolReader.delete < Sending._delete",
+    "sync lane: remove_durably < SpoolReader.delete < Deletion._carry_out",
     "sync lane: rename_durably < SpoolWriter._finish < SpoolWriter._close",
     "sync lane: rename_durably < SpoolWriter._finish < SpoolWriter.recover",
     "sync log: AuditLog.__init__",

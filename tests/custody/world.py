@@ -4,6 +4,7 @@ import copy
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -164,6 +165,7 @@ class World:
                 hotlist=HOTLIST,
                 crops="all",
                 retention_s=RETENTION_S,
+                expires_at=datetime(2100, 1, 1, tzinfo=UTC),
                 commit_interval_s=1.0,
             ),
             boot=boot,

@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from agent.audit import AuditLog, RecordFile
@@ -11,7 +12,14 @@ from agent.base.health import WatchCounters
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.gate import GateRules, Hotlist, parse_hotlist
-from agent.pipeline.watch import Keeping, Rules, adopt_leftovers, see_frame, watch_forever
+from agent.pipeline.watch import (
+    Keeping,
+    Rules,
+    Seeing,
+    adopt_leftovers,
+    see_frame,
+    watch_forever,
+)
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
 from agent.trust.contents import decode_crops_text, decode_reads_text
@@ -19,13 +27,14 @@ from agent.trust.entries import Boot, Dropped, IoFailure, Recovered, Sealed, Sto
 from agent.trust.envelope import open_sealed
 from agent.trust.frames import Found, encode_frame, frame_hash
 from agent.trust.keys import generate_opener, generate_signer
-from tests.fakes import FakeClock
+from tests.fakes import NOON, FakeCamera, FakeClock
 from tests.sealing import plate_read
 
 DAY_S = 86_400
 BOOT = bytes(range(16))
 QUOTA = dict.fromkeys(Lane, 1 << 20)
 NO_HOTLIST = Hotlist(entries={})
+PICTURE = np.zeros((64, 64), np.uint8)
 
 
 class Unit:
@@ -57,6 +66,7 @@ class Unit:
                 hotlist=self.hotlist,
                 crops=self.crops,
                 retention_s=dict.fromkeys(Lane, DAY_S),
+                expires_at=NOON + timedelta(days=30),
                 commit_interval_s=1.0,
             ),
             boot=self.boot,
@@ -214,6 +224,20 @@ def test_drops_wait_in_memory_until_the_log_has_room_again(tmp_path):
     assert [type(entry) for entry in unit.entries(Dropped, Sealed, Stop)] == [Dropped, Sealed, Stop]
 
 
+def test_a_disk_that_stays_full_takes_no_more_memory(tmp_path):
+    unit = start_failing(tmp_path, *[SpoolFullError("full")] * 50)
+    real = unit.audit.append_all
+    unit.audit.append_all = lambda _: (_ for _ in ()).throw(SpoolFullError("full"))
+    for number in range(50):
+        unit.keeping.take((plate_read(number), plate_read(number)))
+        unit.clock.advance(1)
+        unit.keeping.commit()
+    unit.audit.append_all = real
+    unit.keeping.close()
+    first, others = unit.entries(Dropped)  # the spool refused, then the log had no room
+    assert (first.first, first.count + others.count) == (0, 100)
+
+
 def test_nothing_is_collected_while_deletion_is_broken(tmp_path):
     unit = Unit(tmp_path)
     unit.keeping.take((plate_read(1),))
@@ -288,41 +312,60 @@ def test_a_log_without_room_stops_collecting_and_its_frame_is_adopted_later(tmp_
     assert [entry.first for entry in unit.entries(Sealed)] == [0]
 
 
-class FailingCamera:
-    """A camera that falls silent after its first frame."""
+class LateBallots:
+    """Stands for the stages that see: one read, when all is over."""
 
-    broken_frames = 0
+    def __init__(self):
+        self.tracker = self
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def frames(self):
-        yield None
-        raise DeviceError("camera: no frame for 1.0 s")
+    def finish(self, _=None):
+        return (plate_read(2),)
 
 
-class OneTrack:
-    """Stages that finish one read, at the end only."""
-
-    def finish(self, *_):
-        return (plate_read(7),)
-
-    ballots = tracker = property(lambda self: self)
-
-    @property
-    def detector(self):
-        raise ZeroDivisionError
-
-
-def test_when_the_camera_fails_what_waits_in_memory_is_kept(tmp_path):
-    unit = Unit(tmp_path)
+def test_what_was_seen_before_the_camera_failed_is_kept(tmp_path):
+    unit, ballots = Unit(tmp_path), LateBallots()
+    camera = FakeCamera([PICTURE], clock=unit.clock, falls_silent=True)
     unit.keeping.take((plate_read(1),))
+    seeing = Seeing(detector=None, tracker=ballots, reader=None, ballots=ballots)
     with pytest.raises(DeviceError, match="no frame"):
-        watch_forever(
-            FailingCamera(), OneTrack(), unit.keeping, stop=lambda: False, report=lambda _: None
-        )
-    assert unit.texts(Lane.READS) == ["TEST001", "TEST007"]
+        watch_forever(camera, seeing, unit.keeping, stop=lambda: False, report=lambda _: None)
+    assert unit.texts(Lane.READS) == ["TEST001", "TEST002"]
     assert len(unit.entries(Stop)) == 1
+    assert all(segment.closed for segment in SpoolReader(tmp_path / "spool").segments())
+
+
+def test_nothing_is_kept_once_the_policy_has_expired(tmp_path):
+    unit = Unit(tmp_path)
+    unit.clock.advance(timedelta(days=30).total_seconds())
+    unit.keeping.take((plate_read(1),))
+    unit.keeping.close()
+    assert [entry.reason for entry in unit.entries(Dropped)] == ["the policy has expired"]
+    assert unit.frames(Lane.READS) == []
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        pytest.param({"corners": (float("nan"),) * 8}, id="corners that are no numbers"),
+        pytest.param({"first_seen": NOON.replace(year=1904)}, id="a time before 1970"),
+    ],
+)
+def test_reads_that_no_frame_can_hold_are_counted_and_the_watch_goes_on(tmp_path, caplog, nonsense):
+    unit = Unit(tmp_path)
+    unit.keeping.take((plate_read(1, **nonsense),))
+    unit.keeping.commit(everything=True)
+    unit.keeping.take((plate_read(2),))
+    unit.keeping.close()
+    (dropped,) = unit.entries(Dropped)
+    assert (dropped.first, dropped.count) == (None, 1)
+    assert unit.texts(Lane.READS) == ["TEST002"]
+    assert "TEST001" not in dropped.reason + "".join(str(vars(one)) for one in caplog.records)
+
+
+def test_strange_files_and_a_spool_that_cannot_be_read_are_told(tmp_path, caplog):
+    (tmp_path / "spool/hits").mkdir(parents=True)
+    (tmp_path / "spool/hits/notes.txt").touch()
+    (tmp_path / "spool/crops").touch()
+    unit = Unit(tmp_path)
+    assert any(getattr(record, "names", None) == ("notes.txt",) for record in caplog.records)
+    assert "crops" in unit.entries(IoFailure)[0].detail
