@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
-
 from agent.audit import AuditLog
 from agent.base.clock import Clock, ForwardClock, to_ms
 from agent.base.errors import DeviceError, HomeplateError, IntegrityError, SpoolFullError
@@ -17,11 +15,12 @@ from agent.base.records import Frame, PlateRead
 from agent.camera import Camera
 from agent.detect import Detector, detect_plates
 from agent.gate import GateRules, Hotlist, admit
+from agent.pipeline.owed import owe
 from agent.read import Ballots, Reader, read_crops
 from agent.seal import Batch, Commit, Crop, Sealer
-from agent.spool import FrameNote, Recovery, SpoolReader, SpoolWriter
+from agent.spool import SpoolReader, SpoolWriter
 from agent.track import Tracker
-from agent.trust.entries import Dropped, Entry, IoFailure, Recovered, Sealed, Stop
+from agent.trust.entries import Dropped, Entry, IoFailure, Sealed, Stop
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +36,6 @@ POLICY_EXPIRED: Final = "the policy has expired"
 LOOK_INTERVAL_NS: Final = 60_000_000_000
 """How often the watcher looks for such frames."""
 SUMMARY_INTERVAL_NS: Final = 60_000_000_000
-NAMES_TOLD: Final = 8
-"""Strange files that are named at a start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,62 +357,3 @@ class Keeping:
 
     def _now_ms(self) -> int:
         return to_ms(self._clock.now())
-
-
-def owe(owed: list[Entry], entry: Entry) -> None:
-    """Add `entry` to those that wait for room; a drop that goes on from another is added to it.
-
-    So a disk that stays full for weeks takes no more memory than one that is full for a minute.
-    """
-    for index, other in enumerate(owed):
-        if isinstance(other, Dropped) and isinstance(entry, Dropped) and goes_on(other, entry):
-            owed[index] = msgspec.structs.replace(other, count=other.count + entry.count)
-            return
-    owed.append(entry)
-
-
-def goes_on(first: Dropped, then: Dropped) -> bool:
-    """Tell whether the second drop begins where the first ends, for the same reason."""
-    alike = (first.lane, first.boot, first.reason) == (then.lane, then.boot, then.reason)
-    return alike and first.first is not None and first.first + first.count == then.first
-
-
-def adopt_leftovers(found: Recovery, audit: AuditLog, clock: Clock) -> None:
-    """Enter what an earlier start left in the spool into the log, before the sender may delete it.
-
-    A frame is stored before it is logged; a power cut between the two leaves a frame that the
-    log does not know. It is as good as any other, so the log takes it in now.
-    """
-    now_ms = to_ms(clock.now())
-    adopted = [
-        _adopt(note, leftover.segment.path.stem, now_ms)
-        for leftover in found.leftovers
-        for note in leftover.frames
-        if audit.unlogged(note.header)
-    ]
-    recovered = Recovered(
-        at_ms=now_ms,
-        segments=len(found.leftovers),
-        adopted=len(adopted),
-        damaged_bytes=sum(leftover.damaged_bytes for leftover in found.leftovers),
-    )
-    problems = [
-        IoFailure(at_ms=now_ms, place="spool", detail=problem[:200]) for problem in found.problems
-    ]
-    if found.leftovers or problems:
-        audit.append_all([*problems, recovered, *adopted])
-    if found.unknown:
-        log.warning("strange files in the spool", extra={"names": found.unknown[:NAMES_TOLD]})
-
-
-def _adopt(note: FrameNote, segment: str, now_ms: int) -> Sealed:
-    return Sealed(
-        at_ms=now_ms,
-        lane=note.header.lane,
-        boot=note.header.boot,
-        first=note.header.first_sequence,
-        last=note.header.last_sequence,
-        frame=note.sha256,
-        length=note.length,
-        segment=segment,
-    )

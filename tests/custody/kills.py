@@ -27,8 +27,9 @@ from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.cli.audit import review_state
 from agent.gate import EMPTY_HOTLIST, GateRules
+from agent.pipeline.adoption import adopt_leftovers
 from agent.pipeline.send import Sending, Terms
-from agent.pipeline.watch import Keeping, Rules, adopt_leftovers
+from agent.pipeline.watch import Keeping, Rules
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
 from agent.trust.entries import Boot, Sealed, decode_entry

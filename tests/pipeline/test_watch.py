@@ -12,11 +12,11 @@ from agent.base.health import WatchCounters
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.gate import GateRules, Hotlist, parse_hotlist
+from agent.pipeline.adoption import adopt_leftovers
 from agent.pipeline.watch import (
     Keeping,
     Rules,
     Seeing,
-    adopt_leftovers,
     see_frame,
     watch_forever,
 )
