@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agent.audit import CHECKPOINTS, ENTRIES, AuditLog, LogReader, RecordFile, read_backlog
 from agent.base.append_file import AppendFile
 from agent.base.clock import to_ms
+from agent.base.disk import SystemDisk
 from agent.base.errors import DeviceError, IntegrityError, SpoolFullError
 from agent.base.lanes import Lane
 from agent.trust.entries import Boot, Gap, IoFailure, Sealed, decode_entry
@@ -211,20 +212,31 @@ def test_after_a_failed_disk_the_log_takes_no_more_until_it_is_read_back(directo
     assert entries_in(directory) == [entry(0), entry(1)]
 
 
-def test_a_checkpoint_on_a_full_disk_leaves_the_file_whole(directory, monkeypatch):
-    log = open_log(directory)
+class FullDisk(SystemDisk):
+    """A disk that takes `room_bytes` more, then no byte."""
+
+    room_bytes = 1 << 20
+
+    def write(self, descriptor, content):
+        written = super().write(descriptor, content[: self.room_bytes]) if self.room_bytes else 0
+        self.room_bytes -= written
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written
+
+
+@pytest.mark.parametrize("room_bytes", [0, 40])
+def test_a_checkpoint_on_a_full_disk_leaves_the_file_whole(directory, room_bytes):
+    disk = FullDisk()
+    log = AuditLog(directory, SIGNER, ORIGIN, FakeClock(), disk)
     log.append(entry(0))
     log.checkpoint()
     before = (directory / CHECKPOINTS).read_bytes()
     log.append(entry(1))
-    (directory / CHECKPOINTS).rename(directory / "aside")
-    (directory / CHECKPOINTS).symlink_to("/dev/full")
-    monkeypatch.setattr(os, "truncate", lambda *_: None)
+    disk.room_bytes = room_bytes
     with pytest.raises(SpoolFullError, match="disk is full"):
         log.checkpoint()
-    monkeypatch.undo()
-    (directory / CHECKPOINTS).unlink()
-    (directory / "aside").rename(directory / CHECKPOINTS)
+    disk.room_bytes = 1 << 20
     note = log.checkpoint()
     assert (directory / CHECKPOINTS).read_bytes() == before + f"{note}\n".encode()
     log.close()
@@ -395,6 +407,56 @@ def test_a_backlog_is_what_both_logs_leave_to_do(tmp_path):
     assert backlog.to_upload(key, tuple(unit.hashes[left])) == ()
     assert backlog.is_settled(key, tuple(unit.hashes[left]))
     assert backlog.to_upload((Lane.READS, done), tuple(unit.hashes[done])) == ()
+
+
+def sign_often(log: AuditLog, count: int) -> list[str]:
+    notes = []
+    for number in range(count):
+        log.append(entry(number % 3))
+        notes.append(log.checkpoint())
+    return notes
+
+
+@pytest.mark.parametrize("count", [4, 200], ids=["short_file", "long_file"])
+@pytest.mark.parametrize("back", [1, 3])
+def test_zeros_among_the_last_checkpoints_cost_those_behind_them_too(directory, count, back):
+    log = open_log(directory)
+    notes = sign_often(log, count)
+    log.close()
+    path = directory / CHECKPOINTS
+    content = bytearray(path.read_bytes())
+    at = content.index(notes[-back].encode())
+    content[at + 50 : at + 90] = bytes(40)  # a sector that did not reach the disk
+    path.write_bytes(content)
+    again = open_log(directory)
+    assert path.read_bytes() == content[:at]
+    again.append(entry(1))
+    head = open_checkpoint(again.checkpoint(), (SIGNER.public_key,), origin=ORIGIN)
+    assert (head.number, head.size) == (count - back + 1, count + 1)
+    again.close()
+
+
+def test_a_reader_tells_what_is_yet_to_be_signed_from_what_is_missing(directory):
+    log = open_log(directory)
+    log.append_all([entry(0), entry(1)])
+    log.checkpoint()
+    log.append(entry(2))
+    reader = LogReader(directory)
+    list(reader.follow())
+    assert [reader.has_signed(size) for size in (0, 2, 3)] == [True, True, False]
+    with pytest.raises(IntegrityError, match="3 whole entries; the city has seen 4"):
+        reader.has_signed(4)
+    log.close()
+
+
+def test_a_log_knows_the_latest_time_in_it(directory):
+    log = open_log(directory)
+    assert log.latest_ms == 0
+    log.append_all([entry(9), entry(2)])
+    log.close()
+    again = open_log(directory)
+    assert again.latest_ms == 9
+    again.close()
 
 
 def test_two_users_of_one_group_can_share_the_folder_whatever_their_umask(tmp_path):

@@ -1,6 +1,5 @@
 """The log of this process."""
 
-import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ from agent.audit.files import (
 )
 from agent.base.append_file import AppendFile, make_directory
 from agent.base.clock import Clock, to_ms
+from agent.base.disk import SYSTEM_DISK, Disk, sync_bytes, sync_names
 from agent.base.errors import DeviceError, SpoolFullError
-from agent.base.files import sync_directory
 from agent.base.lanes import Lane
 from agent.base.segments import disk_errors
 from agent.trust.entries import Boot, Entry, Gap, Sealed, decode_entry, encode_entry
@@ -49,19 +48,29 @@ class AuditLog:
         DeviceError: The disk failed, or another process writes this log.
     """
 
-    def __init__(self, directory: Path, signer: NoteSigner, origin: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        signer: NoteSigner,
+        origin: str,
+        clock: Clock,
+        disk: Disk = SYSTEM_DISK,
+    ) -> None:
         self._signer = signer
+        self._disk = disk
+        self.latest_ms = 0
+        """The latest time that any entry bears: time never runs back behind it."""
         self._tree = Tree()
         self._failed = False
         self._boot = b""
         self._last: dict[Lane, int] = {}
         with disk_errors(directory):
-            make_directory(directory.parent, mode=_SHARED_MODE)
-            make_directory(directory, mode=_DIRECTORY_MODE)
-            self._entries = _open_locked(directory / ENTRIES)
-            self._notes = NoteFile(directory / CHECKPOINTS)
+            make_directory(directory.parent, mode=_SHARED_MODE, disk=disk)
+            make_directory(directory, mode=_DIRECTORY_MODE, disk=disk)
+            self._entries = _open_locked(directory / ENTRIES, disk)
+            self._notes = NoteFile(directory / CHECKPOINTS, disk)
             self._note = self._notes.recover()
-            sync_directory(directory)
+            sync_names(disk, directory)
         empty = Checkpoint(
             origin=origin, size=0, root=self._tree.root(), number=0, previous=NO_NOTE
         )
@@ -69,7 +78,7 @@ class AuditLog:
         try:
             self._recover(clock)
         except BaseException:
-            self._entries.close()
+            self._release()
             raise
 
     @property
@@ -134,13 +143,20 @@ class AuditLog:
         return header.boot == self._boot and after_last
 
     def close(self) -> None:
-        """Sign what is there and give the files back."""
+        """Sign what is there, wait for the signature and give the files back."""
         try:
             self.checkpoint()
+            with disk_errors(self._notes.path):
+                self._notes.sync()
         finally:
-            self._entries.close()
+            self._release()
+
+    def _release(self) -> None:
+        self._entries.close()
+        self._notes.close()
 
     def _remember(self, entry: Entry) -> None:
+        self.latest_ms = max(self.latest_ms, entry.at_ms)
         match entry:
             case Boot(boot=boot):
                 self._boot, self._last = boot, {}
@@ -163,7 +179,9 @@ class AuditLog:
 
     def _recover(self, clock: Clock) -> None:
         """Read the log back, hold it against its last checkpoint, cut a torn end."""
-        records = RecordFile(self._entries.path)
+        with disk_errors(self._entries.path):
+            sync_bytes(self._disk, self._entries.path)  # a killed process may not have
+        records = RecordFile(self._entries.path, self._disk)
         for content in records.follow():
             self._tree.append(leaf_hash(content))
             self._remember(decode_entry(content))
@@ -172,21 +190,21 @@ class AuditLog:
         if self._tree.size < self._head.size:
             require_head(self._head, size=self._tree.size, root=self._tree.root())
         self._entries.size_bytes = records.offset
-        torn_bytes = self._entries.path.stat().st_size - records.offset
+        with disk_errors(self._entries.path):
+            torn_bytes = self._disk.size_at(self._entries.path) - records.offset
         if torn_bytes:
             self._entries.cut_back()
             self.append(Gap(at_ms=to_ms(clock.now()), cut_bytes=torn_bytes))
 
 
-def _open_locked(path: Path) -> AppendFile:
+def _open_locked(path: Path, disk: Disk) -> AppendFile:
     """Open the file for this process alone, making it where it is missing."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    descriptor = os.open(path, flags, FILE_MODE)
+    descriptor = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, FILE_MODE)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.fchmod(descriptor, FILE_MODE)  # the process's umask may have taken the group away
+        disk.lock(descriptor)
+        disk.set_mode(descriptor, FILE_MODE)  # the umask may have taken the group away
     except BlockingIOError as error:
-        os.close(descriptor)
+        disk.close(descriptor)
         message = f"{path}: another process writes this log; stop it first"
         raise DeviceError(message) from error
-    return AppendFile(path, descriptor)
+    return AppendFile(path, descriptor, disk)

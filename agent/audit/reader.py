@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.audit.files import CHECKPOINTS, ENTRIES, NoteFile, RecordFile
+from agent.base.disk import SYSTEM_DISK, Disk
 from agent.base.errors import IntegrityError
 from agent.base.segments import disk_errors
 from agent.trust.backlog import Backlog
@@ -25,10 +26,11 @@ class LogReader:
         known_size: Size that the city has seen: proofs start there or later.
     """
 
-    def __init__(self, directory: Path, *, known_size: int = 0) -> None:
-        self._records = RecordFile(directory / ENTRIES)
+    def __init__(self, directory: Path, *, known_size: int = 0, disk: Disk = SYSTEM_DISK) -> None:
+        self._disk = disk
+        self._records = RecordFile(directory / ENTRIES, disk)
         self._directory = directory
-        self._notes = NoteFile(directory / CHECKPOINTS)
+        self._notes = NoteFile(directory / CHECKPOINTS, disk)
         self._known_size = known_size
         self._tree = Tree()
         self._base = Tree()
@@ -60,6 +62,25 @@ class LogReader:
         require_head(head, size=self._tree.size, root=self._tree.root())
         self.note = note
 
+    def has_signed(self, size: int) -> bool:
+        """Tell whether what was followed covers the `size` entries that the city has seen.
+
+        A power cut may take the last checkpoints. Then entries stand on the disk unsigned until
+        the other process signs them again at its next start.
+
+        Raises:
+            IntegrityError: There are fewer entries than that.
+            DeviceError: The disk failed.
+        """
+        if size <= self.size:
+            return True
+        records = RecordFile(self._records.path, self._disk)
+        found = sum(1 for _ in records.follow())
+        if found < size:
+            message = f"{self._directory}: {found} whole entries; the city has seen {size}"
+            raise IntegrityError(message)
+        return False
+
     def prove_from(self, old_size: int) -> Proof:
         """Return the consistency proof from `old_size` to the checkpoint `note`.
 
@@ -76,7 +97,9 @@ class LogReader:
         if old_size >= self._base.size:
             later = self._later[old_size - self._base.size :]
             return self._tree_at(old_size).prove_growth(later)
-        leaves = (leaf_hash(content) for content in RecordFile(self._records.path).follow())
+        leaves = (
+            leaf_hash(content) for content in RecordFile(self._records.path, self._disk).follow()
+        )
         tree = Tree(islice(leaves, old_size))
         return tree.prove_growth(list(islice(leaves, self.size - old_size)))
 
@@ -106,17 +129,18 @@ class LogReader:
         return tree
 
 
-def read_backlog(send: Path) -> Backlog:
+def read_backlog(send: Path, disk: Disk = SYSTEM_DISK) -> Backlog:
     """Return what the sender's own log says; the watcher's log is to be followed into it.
 
     Args:
         send: Directory of the log, opened (so recovered) before.
+        disk: Where it is.
 
     Raises:
         IntegrityError: The log is damaged.
         DeviceError: The disk failed.
     """
     backlog = Backlog()
-    for content in RecordFile(send / ENTRIES).follow():
+    for content in RecordFile(send / ENTRIES, disk).follow():
         backlog.note_sent(decode_entry(content))
     return backlog

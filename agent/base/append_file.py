@@ -1,13 +1,12 @@
-"""Files that only grow, and reading them around bad sectors. All calls of the disk are here."""
+"""Files that only grow, and reading them around bad sectors."""
 
-import fcntl
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from agent.base.files import sync_directory
+from agent.base.disk import SYSTEM_DISK, Disk, sync_bytes, sync_names
 
 Pread = Callable[[int, int, int], bytes]
 """`os.pread`: descriptor, number of bytes, offset."""
@@ -22,29 +21,30 @@ class AppendFile:
     The directory's own entry is the caller's to sync.
     """
 
-    __slots__ = ("_descriptor", "path", "size_bytes")
+    __slots__ = ("_descriptor", "_disk", "path", "size_bytes")
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, disk: Disk = SYSTEM_DISK) -> None:
         self.path = path
         self.size_bytes = 0
         """Durable bytes."""
         self._descriptor = descriptor
+        self._disk = disk
 
     @classmethod
-    def create(cls, path: Path, *, mode: int) -> Self:
+    def create(cls, path: Path, *, mode: int, disk: Disk = SYSTEM_DISK) -> Self:
         """Make the file, which must not exist, with exactly the permissions `mode`.
 
         Raises:
             OSError: It exists or the disk refuses.
         """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        descriptor = os.open(path, flags, mode)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        descriptor = disk.open(path, flags, mode)
         try:
-            os.fchmod(descriptor, mode)
+            disk.set_mode(descriptor, mode)
         except OSError:
-            os.close(descriptor)
+            disk.close(descriptor)
             raise
-        return cls(path, descriptor)
+        return cls(path, descriptor, disk)
 
     def append(self, content: bytes) -> None:
         """Write `content` at the end and wait until the disk has it.
@@ -55,21 +55,26 @@ class AppendFile:
         """
         rest = memoryview(content)
         while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-        os.fdatasync(self._descriptor)
+            rest = rest[self._disk.write(self._descriptor, rest) :]
+        self._disk.sync_data(self._descriptor)
         self.size_bytes += len(content)
 
     def cut_back(self) -> None:
-        """Take away what was written but not acknowledged, as far as the disk lets us."""
+        """Take away what was written but not acknowledged, as far as the disk lets us.
+
+        The cut itself is waited for, through a descriptor of its own: a power cut must not bring
+        back what the log will call dropped.
+        """
         with suppress(OSError):
-            os.ftruncate(self._descriptor, self.size_bytes)
+            self._disk.truncate(self._descriptor, self.size_bytes)
+            sync_bytes(self._disk, self.path)
 
     def close(self) -> None:
         """Give the descriptor back."""
-        close_quietly(self._descriptor)
+        close_quietly(self._descriptor, self._disk)
 
 
-def make_directory(path: Path, *, mode: int) -> None:
+def make_directory(path: Path, *, mode: int, disk: Disk = SYSTEM_DISK) -> None:
     """Make `path` with exactly the permissions `mode` unless it is there; sync its entry.
 
     The entry is synced in any case: whoever made it may have lost power before doing so.
@@ -78,15 +83,14 @@ def make_directory(path: Path, *, mode: int) -> None:
         OSError: Its parent is missing, a file is in the way or the disk refuses.
     """
     try:
-        path.mkdir(mode=mode)
-        path.chmod(mode)
+        disk.make_directory(path, mode)
     except FileExistsError:
-        if not path.is_dir():
+        if not disk.is_directory(path):
             raise
-    sync_directory(path.parent)
+    sync_names(disk, path.parent)
 
 
-def lock_file(path: Path) -> int:
+def lock_file(path: Path, disk: Disk = SYSTEM_DISK) -> int:
     """Make and lock `path`; return the descriptor that holds the lock against other processes.
 
     The lock ends with the process, however that ends.
@@ -96,33 +100,33 @@ def lock_file(path: Path) -> int:
         OSError: The file cannot be opened.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = disk.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
+            disk.lock_process(descriptor)
+            if disk.stands_at(descriptor, path):
                 return descriptor
         except FileNotFoundError:  # the holder before us removed it just now: make a new one
             pass
         except OSError:
-            os.close(descriptor)
+            disk.close(descriptor)
             raise
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
-def unlock_file(path: Path, descriptor: int) -> None:
+def unlock_file(path: Path, descriptor: int, disk: Disk = SYSTEM_DISK) -> None:
     """Remove a file that `lock_file` made, and end the lock."""
     with suppress(OSError):
-        path.unlink(missing_ok=True)
-    close_quietly(descriptor)
+        disk.unlink(path)
+    close_quietly(descriptor, disk)
 
 
-def close_quietly(descriptor: int) -> None:
+def close_quietly(descriptor: int, disk: Disk = SYSTEM_DISK) -> None:
     """Give a descriptor back; an error here changes nothing that was acknowledged."""
     with suppress(OSError):
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
-def rename_durably(old: Path, new: Path) -> None:
+def rename_durably(old: Path, new: Path, disk: Disk = SYSTEM_DISK) -> None:
     """Give a file its new name in the same directory and sync the directory.
 
     May be called again after an error: an old name that is gone was renamed the time before.
@@ -131,31 +135,32 @@ def rename_durably(old: Path, new: Path) -> None:
         OSError: The disk refuses.
     """
     with suppress(FileNotFoundError):
-        old.rename(new)
-    sync_directory(new.parent)
+        disk.rename(old, new)
+    sync_names(disk, new.parent)
 
 
-def remove_durably(path: Path) -> None:
+def remove_durably(path: Path, disk: Disk = SYSTEM_DISK) -> None:
     """Remove a file, which may be gone already, and sync its directory.
 
     Raises:
         OSError: The disk refuses.
     """
-    path.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    with suppress(FileNotFoundError):
+        disk.unlink(path)
+    sync_names(disk, path.parent)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, disk: Disk = SYSTEM_DISK) -> bytes:
     """Return a file's bytes, with zeros where the disk cannot read.
 
     Raises:
         OSError: It cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = disk.open(path, os.O_RDONLY)
     try:
-        return read_around_errors(descriptor, os.fstat(descriptor).st_size, pread=os.pread)
+        return read_around_errors(descriptor, disk.size_bytes(descriptor), pread=disk.pread)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
 def read_around_errors(descriptor: int, size_bytes: int, *, pread: Pread) -> bytes:

@@ -1,7 +1,7 @@
 """Time as an argument: what needs the time is given a clock."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -37,6 +37,46 @@ class SystemClock:
         time.sleep(max(seconds, 0.0))
 
 
+class ForwardClock:
+    """A clock that never runs back, over one that may: what retention is counted by.
+
+    While the wall clock is behind, time goes on from the latest known instant with the monotonic
+    clock. So a clock set back, or one that starts in 1970, keeps nothing longer.
+
+    Args:
+        clock: The unit's.
+        not_before_ms: The latest time known from before, such as that of the last log entry.
+    """
+
+    def __init__(self, clock: Clock, not_before_ms: int = 0) -> None:
+        self._clock = clock
+        self._base_ms = not_before_ms
+        self._base_ns = clock.monotonic_ns()
+
+    def now(self) -> datetime:
+        """Tell the later of the wall clock and the latest known instant, moved on."""
+        wall = self._clock.now()
+        self.raise_to(to_ms(wall))
+        return wall if to_ms(wall) == self._base_ms else _exact(self._base_ms)
+
+    def raise_to(self, instant_ms: int) -> None:
+        """Take note of a time that has certainly come."""
+        now_ns = self._clock.monotonic_ns()
+        passed_ms = (now_ns - self._base_ns) // 1_000_000
+        self._base_ms += passed_ms
+        self._base_ns += passed_ms * 1_000_000
+        if instant_ms > self._base_ms:
+            self._base_ms, self._base_ns = instant_ms, now_ns
+
+    def monotonic_ns(self) -> int:
+        """Tell the monotonic clock."""
+        return self._clock.monotonic_ns()
+
+    def wait_s(self, seconds: float, /) -> None:
+        """Let `seconds` pass."""
+        self._clock.wait_s(seconds)
+
+
 def to_ms(instant: datetime) -> int:
     """Turn an aware instant into milliseconds since 1970-01-01 UTC, rounded down."""
     return int(instant.timestamp() * 1000)
@@ -45,3 +85,8 @@ def to_ms(instant: datetime) -> int:
 def from_ms(milliseconds: int) -> datetime:
     """Turn milliseconds since 1970-01-01 UTC into an aware UTC instant."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _exact(milliseconds: int) -> datetime:
+    """Return the instant whose `to_ms` is `milliseconds`: without rounding down twice."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds, microseconds=500)

@@ -57,6 +57,10 @@ class SendCounters:
     """Segments deleted at the end of their retention."""
     quota: int = 0
     """Segments deleted to make room."""
+    reads_expired: int = 0
+    """Reads and crops in expired segments that the city never got."""
+    reads_dropped: int = 0
+    """Reads and crops that the city never got, in segments deleted to make room."""
 
     def as_dict(self) -> dict[str, int]:
         """Return the counters by name."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agent.base.disk import SYSTEM_DISK, Disk
 from agent.base.errors import DeviceError, SpoolFullError
 from agent.base.lanes import Lane
 
@@ -38,7 +39,9 @@ def closed_path(path: Path) -> Path:
     return path.with_suffix(".seg")
 
 
-def list_segments(directory: Path, lane: Lane) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
+def list_segments(
+    directory: Path, lane: Lane, disk: Disk = SYSTEM_DISK
+) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
     """Return the segments in a lane's folder, older before newer, and the other names in it.
 
     Raises:
@@ -46,21 +49,21 @@ def list_segments(directory: Path, lane: Lane) -> tuple[tuple[Segment, ...], tup
     """
     with disk_errors(directory):
         try:
-            paths = sorted(directory.iterdir())
+            names = disk.names(directory)
         except FileNotFoundError:  # nothing was ever kept
-            paths = []
-        segments = tuple(_segment(lane, path) for path in paths)
-    unknown = tuple(path.name for path in paths if not _NAME.fullmatch(path.name))
+            names = ()
+        segments = tuple(_segment(lane, directory / name, disk) for name in names)
+    unknown = tuple(name for name in names if not _NAME.fullmatch(name))
     return tuple(segment for segment in segments if segment is not None), unknown
 
 
-def _segment(lane: Lane, path: Path) -> Segment | None:
+def _segment(lane: Lane, path: Path, disk: Disk = SYSTEM_DISK) -> Segment | None:
     """Return the segment at `path`; None for other names and for one that has gone meanwhile."""
     name = _NAME.fullmatch(path.name)
     if name is None:
         return None
     try:
-        size_bytes = path.lstat().st_size
+        size_bytes = disk.size_at(path)
     except FileNotFoundError:  # renamed by the watcher or removed by the sender
         return None
     return Segment(

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from agent.audit import CHECKPOINTS, ENTRIES, RecordFile
+from agent.base.append_file import read_file
+from agent.base.disk import SYSTEM_DISK, Disk
 from agent.base.errors import ConfigError, IntegrityError
 from agent.base.files import read_bounded
 from agent.base.lanes import Lane
@@ -81,7 +83,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def review_state(
-    state: Path, *, watch_key: PublicKey, send_key: PublicKey, city_keys: tuple[PublicKey, ...]
+    state: Path,
+    *,
+    watch_key: PublicKey,
+    send_key: PublicKey,
+    city_keys: tuple[PublicKey, ...],
+    disk: Disk = SYSTEM_DISK,
 ) -> Report:
     """Return what is to be said of a unit's state folder.
 
@@ -93,19 +100,19 @@ def review_state(
         DeviceError: It cannot be read.
     """
     book = Book()
-    notes = {name: _read_notes(state / "audit" / name) for name in ("watch", "send")}
-    records = RecordFile(state / "audit/watch" / ENTRIES)
-    counted_bytes = records.path.stat().st_size if records.path.exists() else 0
-    spool, strangers = _read_spool(state / "spool")
+    notes = {name: _read_notes(state / "audit" / name, disk) for name in ("watch", "send")}
+    records = RecordFile(state / "audit/watch" / ENTRIES, disk)
+    counted_bytes = _size_of(records.path, disk)
+    spool, strangers = _read_spool(state / "spool", disk)
     unit = _unit_of((*notes["watch"][0], *notes["send"][0]), state)
     send = review_log(
-        _open_log(RecordFile(state / "audit/send" / ENTRIES), notes["send"][0]),
+        _open_log(RecordFile(state / "audit/send" / ENTRIES, disk), notes["send"][0], disk),
         key=send_key,
         origin=log_origin(unit, "send"),
         enter=book.enter,
     )
     watch = review_log(
-        _open_log(records, notes["watch"][0]),
+        _open_log(records, notes["watch"][0], disk),
         key=watch_key,
         origin=log_origin(unit, "watch"),
         sizes={claim.receipt.log_size for claim in book.claims},
@@ -151,25 +158,34 @@ def _read_key(path: Path) -> PublicKey:
     return load_public_file(read_bounded(path, limit_bytes=_KEY_LIMIT_BYTES), place=str(path))
 
 
-def _read_notes(directory: Path) -> tuple[tuple[str, ...], str]:
+def _read_notes(directory: Path, disk: Disk) -> tuple[tuple[str, ...], str]:
     """Return the whole checkpoints and what stands after them."""
     path = directory / CHECKPOINTS
     with disk_errors(path):
         try:
-            text = path.read_bytes().decode(errors="replace")
+            text = read_file(path, disk).decode(errors="replace")
         except FileNotFoundError:
             text = ""
     return split_notes(text)
 
 
-def _open_log(records: RecordFile, notes: tuple[str, ...]) -> LogContent:
+def _size_of(path: Path, disk: Disk) -> int:
+    """Return the size of a log's entries in bytes, 0 where there are none."""
+    with disk_errors(path):
+        try:
+            return disk.size_at(path)
+        except FileNotFoundError:
+            return 0
+
+
+def _open_log(records: RecordFile, notes: tuple[str, ...], disk: Disk) -> LogContent:
     path = records.path
-    if not path.exists():
+    if not _size_of(path, disk):
         return LogContent(entries=(), notes=notes, loose_bytes=lambda: 0)
     return LogContent(
         entries=records.follow(),
         notes=notes,
-        loose_bytes=lambda: path.stat().st_size - records.offset,
+        loose_bytes=lambda: disk.size_at(path) - records.offset,
     )
 
 
@@ -193,10 +209,10 @@ def _judge_rest(log: LogReview, rest: str) -> None:
 
 
 def _read_spool(
-    root: Path,
+    root: Path, disk: Disk
 ) -> tuple[dict[SegmentKey, SegmentContent], tuple[Finding, ...]]:
     """Return what the spool holds, and the names in it that are no segments."""
-    reader = SpoolReader(root)
+    reader = SpoolReader(root, disk)
     found: dict[SegmentKey, SegmentContent] = {}
     strangers = []
     for lane in Lane:

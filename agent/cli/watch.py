@@ -23,7 +23,8 @@ from agent.camera.sources import open_camera
 from agent.cli.models import Models, open_models
 from agent.cli.unit import Unit, add_config, load_unit, require_valid, stop_on_signal
 from agent.gate import EMPTY_HOTLIST, GateRules, Hotlist, parse_hotlist
-from agent.pipeline.watch import Keeping, Rules, Seeing, adopt_leftovers, watch_forever
+from agent.pipeline.adoption import adopt_leftovers
+from agent.pipeline.watch import Keeping, Rules, Seeing, watch_forever
 from agent.read import CERTAIN_LOOKS, Ballots
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter

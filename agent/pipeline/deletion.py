@@ -5,22 +5,19 @@ Nothing else deletes. Every deletion stands in the sender's log with its reason,
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final
 
-from agent.base.clock import Clock, to_ms
+from agent.base.clock import ForwardClock, to_ms
 from agent.base.errors import DeviceError
 from agent.base.health import SendCounters
 from agent.base.lanes import Lane
 from agent.base.segments import Segment
+from agent.pipeline.retention import past_retention, surplus
 from agent.spool import SpoolReader
-from agent.trust.backlog import Backlog
+from agent.trust.backlog import Backlog, SegmentKey
 from agent.trust.entries import Deleted, DeleteIntent, Entry, IoFailure, Reason
-from agent.trust.frames import Damage
+from agent.trust.frames import Damage, Found, encode_frame, frame_hash
 
 log = logging.getLogger(__name__)
-
-QUOTA_SHARE: Final = 0.9
-"""Above this share of a lane's quota the oldest segments go, so that the watcher has room."""
 
 
 class Deletion:
@@ -31,7 +28,7 @@ class Deletion:
         backlog: Knows which deletions were announced and not reported done.
         note: Writes to the log; when it returns, the entry survives a power cut.
         counters: Counted up here.
-        clock: Tells the time.
+        clock: Tells the time and never runs back.
     """
 
     def __init__(
@@ -41,18 +38,18 @@ class Deletion:
         backlog: Backlog,
         note: Callable[[Entry], None],
         counters: SendCounters,
-        clock: Clock,
+        clock: ForwardClock,
     ) -> None:
         self._spool = spool
         self._backlog = backlog
         self._note = note
         self._counters = counters
         self._clock = clock
-        self._floor_ms, self._floor_ns = 0, clock.monotonic_ns()
+        self._unreadable: set[SegmentKey] = set()
 
     def delete(self, segment: Segment, reason: Reason) -> None:
         """Announce, delete, report: a power cut between the steps leaves no doubt."""
-        found = self._spool.frames(segment)
+        found = self._look(segment)
         intent = DeleteIntent(
             at_ms=to_ms(self._clock.now()),
             lane=segment.lane,
@@ -71,42 +68,59 @@ class Deletion:
         present = {(item.lane, item.path.stem): item for item in self._spool.segments()}
         for intent in intents:
             segment = present.get((intent.lane, intent.segment))
-            if segment is None:
-                self._report(intent)
-            else:
+            if segment is not None:
                 self._carry_out(intent, segment, again=True)
+            elif self._is_gone_for_good(intent.lane):
+                self._report(intent)
 
     def enforce_age(self, retention_s: Mapping[Lane, int]) -> None:
         """Delete segments whose retention is over, receipted or not."""
-        now_ms = self._latest_ms()
-        for segment in self._closed():
-            if now_ms - segment.first_ms > retention_s[segment.lane] * 1000:
-                self.delete(segment, "expired")
+        now_ms = to_ms(self._clock.now())
+        for segment in past_retention(self._closed(), retention_s, now_ms=now_ms):
+            self._counters.reads_expired += self._give_up(segment, "expired")
 
-    def enforce_quota(self, quota_bytes: Mapping[Lane, int]) -> None:
-        """Delete the oldest segments of a lane that is near its quota."""
-        for lane in Lane:
-            excess = self._spool.usage_bytes(lane) - int(quota_bytes[lane] * QUOTA_SHARE)
-            for segment in self._closed() if excess > 0 else ():
-                if segment.lane is lane and excess > 0:
-                    excess -= segment.size_bytes
-                    log.warning("deleted for quota", extra={"lane": lane.label})
-                    self.delete(segment, "quota")
+    def make_room(self, quota_bytes: Mapping[Lane, int]) -> None:
+        """Delete the oldest segments where a lane is near its quota or the disk nearly full."""
+        begun = self._begun()
+        room = self._spool.room_bytes()
+        for segment in surplus(self._spool.segments(), quota_bytes, room_bytes=room):
+            if (segment.lane, segment.path.stem) not in begun:
+                self._counters.reads_dropped += self._give_up(segment, "quota")
 
-    def learn_time(self, now_ms: int) -> None:
-        """Take in that it is this late already, by whichever clock, in milliseconds."""
-        if now_ms >= self._floor_ms:
-            self._floor_ms, self._floor_ns = now_ms, self._clock.monotonic_ns()
+    def note_unreadable(self, segment: Segment, error: DeviceError) -> None:
+        """Write down, once a start, that a segment cannot be read."""
+        key = segment.lane, segment.path.stem
+        if key not in self._unreadable:
+            self._unreadable.add(key)
+            self._note_failure(error)
 
-    def _latest_ms(self) -> int:
-        """Return the latest time that it may be: a clock set back gains nothing.
+    def _give_up(self, segment: Segment, reason: Reason) -> int:
+        """Delete a segment and return how many reads in it the city never got."""
+        key = segment.lane, segment.path.stem
+        frames = [item for item in self._look(segment) if isinstance(item, Found)]
+        hashes = tuple(frame_hash(encode_frame(item.frame)) for item in frames)
+        reads = self._backlog.reads_in(key, self._backlog.to_upload(key, hashes))
+        told = {"lane": segment.lane.label, "reason": reason, "reads": reads}
+        log.warning("segment given up", extra=told)
+        self.delete(segment, reason)
+        return reads
 
-        The latest of what this clock and the city's ever told, and as much later as the
-        monotonic clock went on since.
-        """
-        elapsed_ms = (self._clock.monotonic_ns() - self._floor_ns) // 1_000_000
-        self.learn_time(max(self._floor_ms + elapsed_ms, to_ms(self._clock.now())))
-        return self._floor_ms
+    def _look(self, segment: Segment) -> tuple[Found | Damage, ...]:
+        """Return what a segment holds; one that cannot be read is all damage."""
+        try:
+            return self._spool.frames(segment)
+        except DeviceError as error:
+            self.note_unreadable(segment, error)
+            return (Damage(offset=0, length=max(segment.size_bytes, 1), tail=False),)
+
+    def _is_gone_for_good(self, lane: Lane) -> bool:
+        """Sync what is gone from a lane: who removed it may have ended before."""
+        try:
+            self._spool.sync_deletions(lane)
+        except DeviceError as error:
+            log.error("deletion not durable", extra={"detail": str(error)})  # noqa: TRY400
+            return False
+        return True
 
     def _carry_out(self, intent: DeleteIntent, segment: Segment, *, again: bool) -> None:
         """Do what was announced; a disk that keeps refusing is logged once, not every round."""
@@ -115,8 +129,7 @@ class Deletion:
         except DeviceError as error:
             log.error("deletion failed", extra={"detail": str(error)})  # noqa: TRY400
             if not again:
-                at_ms = to_ms(self._clock.now())
-                self._note(IoFailure(at_ms=at_ms, place="spool", detail=str(error)[:200]))
+                self._note_failure(error)
             return
         self._report(intent)
         self._counters.segments_deleted += 1
@@ -135,9 +148,16 @@ class Deletion:
 
     def _closed(self) -> tuple[Segment, ...]:
         """Return the segments that the watcher has finished and nobody has begun to delete."""
-        begun = {(intent.lane, intent.segment) for intent in self._backlog.unfinished()}
+        begun = self._begun()
         return tuple(
             item
             for item in self._spool.segments()
             if item.closed and (item.lane, item.path.stem) not in begun
         )
+
+    def _begun(self) -> set[SegmentKey]:
+        return {(intent.lane, intent.segment) for intent in self._backlog.unfinished()}
+
+    def _note_failure(self, error: DeviceError) -> None:
+        at_ms = to_ms(self._clock.now())
+        self._note(IoFailure(at_ms=at_ms, place="spool", detail=str(error)[:200]))

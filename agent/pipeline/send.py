@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.audit import AuditLog, LogReader
-from agent.base.clock import Clock, to_ms
-from agent.base.errors import IntegrityError, RefusedError, UplinkError
+from agent.base.clock import Clock, ForwardClock, to_ms
+from agent.base.errors import DeviceError, IntegrityError, RefusedError, UplinkError
 from agent.base.health import SendCounters
 from agent.base.lanes import Lane
 from agent.base.segments import Segment
@@ -145,7 +145,7 @@ class Sending:
         clock: Clock,
     ) -> None:
         self.counters = SendCounters()
-        self.clock = clock
+        self.clock = ForwardClock(clock, max(audit.latest_ms, backlog.city_ms))
         self._terms = terms
         self._spool = spool
         self._watched = watched
@@ -160,7 +160,7 @@ class Sending:
             backlog=backlog,
             note=self._note,
             counters=self.counters,
-            clock=clock,
+            clock=self.clock,
         )
 
     def work(self) -> bool:
@@ -187,7 +187,7 @@ class Sending:
             DeviceError, SpoolFullError: The spool cannot be read or the log not be written.
         """
         self._deletion.enforce_age(self._terms.retention_s)
-        self._deletion.enforce_quota(self._terms.quota_bytes)
+        self._deletion.make_room(self._terms.quota_bytes)
         self._audit.checkpoint()
 
     def is_drained(self) -> bool:
@@ -205,6 +205,7 @@ class Sending:
         """Take in what the watcher signed since."""
         for entry in self._watched.follow():
             self._backlog.note_watched(entry)
+            self.clock.raise_to(entry.at_ms)
             self._watcher_stopped = isinstance(entry, Stop)
 
     def _upload_all(self) -> bool:
@@ -243,7 +244,12 @@ class Sending:
         return self._done.get(key) == (segment, self._watched.size)
 
     def _load(self, segment: Segment) -> Content:
-        found = self._spool.frames(segment)
+        """Return what a segment holds; one that cannot be read is all damage, and stops nothing."""
+        try:
+            found = self._spool.frames(segment)
+        except DeviceError as error:
+            self._deletion.note_unreadable(segment, error)
+            return Content(segment=segment, frames={}, damaged_bytes=max(segment.size_bytes, 1))
         whole = [encode_frame(item.frame) for item in found if isinstance(item, Found)]
         damaged = sum(item.length for item in found if isinstance(item, Damage))
         frames = {frame_hash(content): content for content in whole}
@@ -259,6 +265,9 @@ class Sending:
     def _deliver(self, frames: tuple[bytes, ...]) -> bytes:
         """Return the city's answer; when it has seen another part of the log, prove from there."""
         for _ in range(DELIVERIES):
+            if not self._watched.has_signed(self._seen_size):
+                message = "the watcher has yet to sign again what the city has seen; waiting"
+                raise UplinkError(message)
             answer = self._uplink.deliver(
                 Upload(
                     frames=frames,
@@ -285,7 +294,7 @@ class Sending:
         self._note(
             Uploaded(at_ms=self._now_ms(), lane=lane, segment=segment, reads=reads, receipt=signed)
         )
-        self._deletion.learn_time(receipt.time_ms)
+        self.clock.raise_to(receipt.time_ms)
         self._acknowledge(receipt.log_size)
         self._count_upload(lane, len(hashes), reads)
 

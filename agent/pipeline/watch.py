@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
-
 from agent.audit import AuditLog
-from agent.base.clock import Clock, to_ms
+from agent.base.clock import Clock, ForwardClock, to_ms
 from agent.base.errors import DeviceError, HomeplateError, IntegrityError, SpoolFullError
 from agent.base.health import WatchCounters
 from agent.base.lanes import Lane
@@ -17,25 +15,27 @@ from agent.base.records import Frame, PlateRead
 from agent.camera import Camera
 from agent.detect import Detector, detect_plates
 from agent.gate import GateRules, Hotlist, admit
+from agent.pipeline.owed import owe
 from agent.read import Ballots, Reader, read_crops
 from agent.seal import Batch, Commit, Crop, Sealer
-from agent.spool import FrameNote, Recovery, SpoolReader, SpoolWriter
+from agent.spool import SpoolReader, SpoolWriter
 from agent.track import Tracker
-from agent.trust.entries import Dropped, Entry, IoFailure, Recovered, Sealed, Stop
+from agent.trust.entries import Dropped, Entry, IoFailure, Sealed, Stop
 
 log = logging.getLogger(__name__)
 
 PUTS: Final = 2
 """A frame that the disk refused is put once more, into a new file."""
+COMMIT_SHARE: Final = 0.9
+"""A commit begins after this share of its interval: frame interval and disk take the rest."""
 DELETION_GRACE: Final = timedelta(minutes=10)
 """Frames older than their retention by more than this show that nobody deletes any more."""
 DELETION_BROKEN: Final = "deletion is broken: frames older than their retention"
+LOG_FULL: Final = "the log has no room"
 POLICY_EXPIRED: Final = "the policy has expired"
 LOOK_INTERVAL_NS: Final = 60_000_000_000
 """How often the watcher looks for such frames."""
 SUMMARY_INTERVAL_NS: Final = 60_000_000_000
-NAMES_TOLD: Final = 8
-"""Strange files that are named at a start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +155,9 @@ class Keeping:
         self._spool = spool
         self._spooled = spooled
         self._audit = audit
-        self._clock = clock
-        interval_s = rules.commit_interval_s
+        self._wall = clock
+        self._clock = ForwardClock(clock, audit.latest_ms)
+        interval_s = rules.commit_interval_s * COMMIT_SHARE
         self._reads: dict[Lane, Batch[PlateRead]] = {
             lane: Batch(lane, interval_s=interval_s) for lane in (Lane.HITS, Lane.READS)
         }
@@ -186,7 +187,8 @@ class Keeping:
                 self._commit_reads(lane, batch.take(), now_ns)
         if self._crops.is_due(now_ns) or (everything and len(self._crops)):
             self._store(self._sealer.seal_crops(self._crops.take()))
-        self._spool.roll_aged(self._clock.now())
+        if not self._owed:  # a segment that the log does not know stays open for the next start
+            self._spool.roll_aged(self._clock.now())
         self._summarise(now_ns)
 
     def close(self) -> None:
@@ -196,7 +198,8 @@ class Keeping:
             SpoolFullError: Reads were dropped and the disk has no room to say so in the log.
         """
         self.commit(everything=True)
-        self._spool.close()
+        if not self._owed:
+            self._spool.close()
         self._note(Stop(at_ms=self._now_ms(), counters=self.counters.as_dict()))
         self._audit.close()
         if self._owed:
@@ -263,19 +266,31 @@ class Keeping:
     def _reason_not_to_keep(self) -> str:
         """Return why nothing may be collected now, empty when it may.
 
-        Retention is enforced by the sender. Where it fails to, the watcher sees frames older
-        than the limit, and stops: no collection while deletion is broken.
+        No collecting without an account: what the full log owes comes first. Retention is
+        enforced by the sender. Where it fails to, the watcher sees frames older than the limit,
+        and stops: no collection while deletion is broken.
         """
+        if self._owed:
+            self._settle()
+        if self._owed:
+            return LOG_FULL
         now_ns = self._clock.monotonic_ns()
         if self._looked_ns is None or now_ns - self._looked_ns >= LOOK_INTERVAL_NS:
             self._looked_ns = now_ns
-            broken = any(self._is_overdue(lane) for lane in Lane)
+            broken = self._deletion_fails()
             if broken != self._deletion_broken:
                 log.error("deletion is broken" if broken else "deletion works again")
             self._deletion_broken = broken
-        if self._clock.now() >= self._rules.expires_at:
+        if self._wall.now() >= self._rules.expires_at:
             return POLICY_EXPIRED
         return DELETION_BROKEN if self._deletion_broken else ""
+
+    def _deletion_fails(self) -> bool:
+        try:
+            return any(self._is_overdue(lane) for lane in Lane)
+        except DeviceError as error:  # who cannot look cannot know
+            log.error("spool cannot be read", extra={"detail": str(error)})  # noqa: TRY400
+            return True
 
     def _is_overdue(self, lane: Lane) -> bool:
         oldest_ms = self._spooled.oldest_ms(lane)
@@ -311,6 +326,9 @@ class Keeping:
     def _note(self, entry: Entry) -> None:
         """Write to the log; while the disk is full, entries wait in memory for room."""
         owe(self._owed, entry)
+        self._settle()
+
+    def _settle(self) -> None:
         try:
             self._audit.append_all(self._owed)
             self._owed.clear()
@@ -339,62 +357,3 @@ class Keeping:
 
     def _now_ms(self) -> int:
         return to_ms(self._clock.now())
-
-
-def owe(owed: list[Entry], entry: Entry) -> None:
-    """Add `entry` to those that wait for room; a drop that goes on from another is added to it.
-
-    So a disk that stays full for weeks takes no more memory than one that is full for a minute.
-    """
-    for index, other in enumerate(owed):
-        if isinstance(other, Dropped) and isinstance(entry, Dropped) and goes_on(other, entry):
-            owed[index] = msgspec.structs.replace(other, count=other.count + entry.count)
-            return
-    owed.append(entry)
-
-
-def goes_on(first: Dropped, then: Dropped) -> bool:
-    """Tell whether the second drop begins where the first ends, for the same reason."""
-    alike = (first.lane, first.boot, first.reason) == (then.lane, then.boot, then.reason)
-    return alike and first.first is not None and first.first + first.count == then.first
-
-
-def adopt_leftovers(found: Recovery, audit: AuditLog, clock: Clock) -> None:
-    """Enter what an earlier start left in the spool into the log, before the sender may delete it.
-
-    A frame is stored before it is logged; a power cut between the two leaves a frame that the
-    log does not know. It is as good as any other, so the log takes it in now.
-    """
-    now_ms = to_ms(clock.now())
-    adopted = [
-        _adopt(note, leftover.segment.path.stem, now_ms)
-        for leftover in found.leftovers
-        for note in leftover.frames
-        if audit.unlogged(note.header)
-    ]
-    recovered = Recovered(
-        at_ms=now_ms,
-        segments=len(found.leftovers),
-        adopted=len(adopted),
-        damaged_bytes=sum(leftover.damaged_bytes for leftover in found.leftovers),
-    )
-    problems = [
-        IoFailure(at_ms=now_ms, place="spool", detail=problem[:200]) for problem in found.problems
-    ]
-    if found.leftovers or problems:
-        audit.append_all([*problems, recovered, *adopted])
-    if found.unknown:
-        log.warning("strange files in the spool", extra={"names": found.unknown[:NAMES_TOLD]})
-
-
-def _adopt(note: FrameNote, segment: str, now_ms: int) -> Sealed:
-    return Sealed(
-        at_ms=now_ms,
-        lane=note.header.lane,
-        boot=note.header.boot,
-        first=note.header.first_sequence,
-        last=note.header.last_sequence,
-        frame=note.sha256,
-        length=note.length,
-        segment=segment,
-    )

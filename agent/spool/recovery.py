@@ -70,8 +70,13 @@ def survey_spool(reader: SpoolReader, problems: list[str]) -> Recovery:
 
 
 def _leftover(reader: SpoolReader, segment: Segment) -> Leftover:
-    """Return what is in a segment of an earlier start; an unreadable one is all damage."""
+    """Return what is in a segment of an earlier start; an unreadable one is all damage.
+
+    Synced first: a killed process may have left frames that so far stand in memory only, and
+    what the log takes in must be there after a power cut.
+    """
     try:
+        reader.sync_leftover(segment)
         found = reader.frames(segment)
     except DeviceError:
         found = (Damage(offset=0, length=segment.size_bytes, tail=False),)

@@ -16,8 +16,8 @@ from agent.base.append_file import (
     unlock_file,
 )
 from agent.base.clock import to_ms
+from agent.base.disk import SYSTEM_DISK, Disk, sync_names
 from agent.base.errors import ConfigError, DeviceError, SpoolFullError
-from agent.base.files import sync_directory
 from agent.base.lanes import Lane
 from agent.base.segments import closed_path, disk_errors, segment_name
 from agent.base.settings import SpoolSettings
@@ -42,9 +42,16 @@ class SpoolWriter:
     """The watcher's side. One process writes a spool; each start makes new files."""
 
     def __init__(
-        self, root: Path, settings: SpoolSettings, quota: Mapping[Lane, int], boot: bytes
+        self,
+        root: Path,
+        settings: SpoolSettings,
+        quota: Mapping[Lane, int],
+        boot: bytes,
+        disk: Disk = SYSTEM_DISK,
     ) -> None:
         self._root = root
+        self._disk = disk
+        self._reader = SpoolReader(root, disk)
         self._settings = settings
         self._quota = quota
         self._boot = boot
@@ -68,7 +75,7 @@ class SpoolWriter:
         Raises:
             ConfigError: Another watcher writes this spool; its open files are not ours to close.
         """
-        found = survey_spool(SpoolReader(self._root), self._hold())
+        found = survey_spool(self._reader, self._hold())
         if record is not None:
             record(found)
         for leftover in found.leftovers:
@@ -116,7 +123,7 @@ class SpoolWriter:
         for lane in tuple(self._current):
             self._close(lane)
         if self._lock >= 0:
-            unlock_file(self._root / _LOCK_NAME, self._lock)
+            unlock_file(self._root / _LOCK_NAME, self._lock, self._disk)
             self._lock = -1
 
     def _hold(self) -> list[str]:
@@ -124,7 +131,7 @@ class SpoolWriter:
         try:
             with disk_errors(self._root):
                 self._make_directories()
-                self._lock = lock_file(self._root / _LOCK_NAME)
+                self._lock = lock_file(self._root / _LOCK_NAME, self._disk)
         except (DeviceError, SpoolFullError) as error:
             if isinstance(error.__cause__, BlockingIOError):
                 message = f"{self._root}: another watcher writes this spool; stop it first"
@@ -137,7 +144,7 @@ class SpoolWriter:
         quota = self._quota[lane]
         if lane in self._used and self._used[lane] + size_bytes <= quota:
             return
-        self._used[lane] = SpoolReader(self._root).usage_bytes(lane)
+        self._used[lane] = self._reader.usage_bytes(lane)
         if self._used[lane] + size_bytes > quota:
             message = (
                 f"{self._root / lane.label}: {self._used[lane]} of {quota} bytes of its quota are "
@@ -164,10 +171,10 @@ class SpoolWriter:
         self._count += 1
         with disk_errors(directory):
             self._make_directories()
-            file = AppendFile.create(directory / name, mode=_FILE_MODE)
+            file = AppendFile.create(directory / name, mode=_FILE_MODE, disk=self._disk)
             self._current[lane] = _Current(file=file, opened_ms=now_ms)
             try:
-                sync_directory(directory)
+                sync_names(self._disk, directory)
             except OSError:
                 self._abandon(lane)
                 raise
@@ -178,9 +185,9 @@ class SpoolWriter:
         """Make the folders, once a start, and their names durable."""
         if self._rooted:
             return
-        make_directory(self._root, mode=_ROOT_MODE)
+        make_directory(self._root, mode=_ROOT_MODE, disk=self._disk)
         for lane in Lane:
-            make_directory(self._root / lane.label, mode=_LANE_MODE)
+            make_directory(self._root / lane.label, mode=_LANE_MODE, disk=self._disk)
         self._rooted = True
 
     def _close(self, lane: Lane) -> None:
@@ -199,12 +206,12 @@ class SpoolWriter:
         del self._current[lane]
         file.close()
         with suppress(OSError):
-            remove_durably(file.path)
+            remove_durably(file.path, self._disk)
 
     def _finish(self, path: Path) -> None:
         """Rename to `.seg`, now or with the next new segment."""
         try:
-            rename_durably(path, closed_path(path))
+            rename_durably(path, closed_path(path), self._disk)
         except OSError:
             self._unfinished.append(path)
 

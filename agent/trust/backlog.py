@@ -21,6 +21,8 @@ class Backlog:
     def __init__(self) -> None:
         self.known_size = 0
         """Of the watcher's log, in the last receipt; 0 = the city has seen nothing."""
+        self.city_ms = 0
+        """The latest time that the city signed in a receipt."""
         self._current: dict[Lane, str] = {}
         self._reads: dict[SegmentKey, dict[bytes, int]] = {}
         self._uploaded: dict[SegmentKey, set[bytes]] = {}
@@ -34,6 +36,7 @@ class Backlog:
                 known = peek_receipt(receipt)
                 self._uploaded.setdefault((lane, segment), set()).update(known.frames)
                 self.known_size = known.log_size
+                self.city_ms = max(self.city_ms, known.time_ms)
             case DeleteIntent(lane=lane, segment=segment):
                 self._intents[lane, segment] = entry
             case Deleted(lane=lane, segment=segment):

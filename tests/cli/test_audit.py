@@ -393,8 +393,8 @@ def test_entries_written_during_the_audit_are_known_but_not_counted(tmp_path, ca
     unit.seal()
     looked = []
 
-    def look_while_the_unit_works(root):
-        found = read_spool(root)
+    def look_while_the_unit_works(root, disk):
+        found = read_spool(root, disk)
         looked.append(unit.seal())
         return found
 

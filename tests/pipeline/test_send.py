@@ -370,3 +370,52 @@ def test_pauses_double_up_to_the_limit_and_differ_between_units(failures):
     longest = back_off_s(failures, limit_s=300, share=1.0)
     assert longest == min(2.0 ** (failures - 1), 300)
     assert 0 < back_off_s(failures, limit_s=300, share=0.0) < longest
+
+
+def test_while_the_watcher_has_yet_to_sign_again_the_sender_waits(tmp_path):
+    road = Road(tmp_path, crops=False)
+    road.city.known_size = 3
+    notes = tmp_path / "audit/checkpoints"
+    signed = notes.read_bytes()
+    notes.write_bytes(signed[: signed.index(b"\n\nhomeplate/") + 2])  # a power cut took the others
+    with pytest.raises(UplinkError, match="has yet to sign"):
+        road.sending.work()
+    notes.write_bytes(signed)
+    road.sending.work()
+    assert road.spool.segments() == ()
+
+
+def test_a_sender_that_starts_before_the_watcher_ever_did_waits(tmp_path):
+    road = Road(tmp_path / "other", reads=())
+    road.folder = tmp_path / "new"
+    road.folder.mkdir()
+    road.spool = SpoolReader(road.folder / "spool")
+    road.restart()
+    road.sending.work()
+    assert road.city.requests == 0
+
+
+class UnsyncedReader(SpoolReader):
+    """A spool whose folders cannot be synced."""
+
+    def sync_deletions(self, lane):
+        raise DeviceError("the disk failed")
+
+
+def test_a_deletion_that_cannot_be_made_durable_is_not_reported_done(tmp_path):
+    road = Road(tmp_path, crops=False)
+    (segment,) = road.spool.segments()
+    road.audit.append(
+        DeleteIntent(
+            at_ms=0, lane=Lane.READS, segment=segment.path.stem, reason="quota", damaged_bytes=0
+        )
+    )
+    segment.path.unlink()
+    road.spool = UnsyncedReader(tmp_path / "spool")
+    road.restart()
+    road.sending.work()
+    assert road.entries(Deleted) == []
+    road.spool = SpoolReader(tmp_path / "spool")
+    road.restart()
+    road.sending.work()
+    assert len(road.entries(Deleted)) == 1

@@ -1,0 +1,321 @@
+"""Generated lives of a unit, and every state that a power cut may leave in them."""
+
+import hashlib
+import logging
+import random
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.base.lanes import Lane
+from tests.custody.sim_disk import Image, Place, SimDisk, images
+from tests.custody.world import DAY_S, Violation, World, check_promises, check_recovery
+from tests.fakes import FakeClock
+
+AGENT = str(Path(__file__).parent.parent.parent / "agent")
+STEPS = 24
+LABELS = {lane.label for lane in Lane}
+
+
+def fingerprint(image: Image, *counts: int) -> bytes:
+    """Return what tells states apart: the disk, and how much was acknowledged and uploaded."""
+    digest = hashlib.blake2b(repr(counts).encode(), digest_size=12)
+    for path, content in image:
+        digest.update(path.encode() + (b"/" if content is None else b" %d " % len(content)))
+        digest.update(content or b"")
+    return digest.digest()
+
+
+class Killed(BaseException):
+    """The process ends here, as kill -9 ends it."""
+
+
+def call_site(place: Place) -> str:
+    """Return which line of reasoning in the agent made a call: the call, its callers, the place."""
+    frame, names = sys._getframe(1), []
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.startswith(AGENT) and not code.co_filename.endswith("disk.py"):
+            names.append(code.co_qualname)
+        frame = frame.f_back
+    what = place.path.name
+    if place.path.suffix in {".open", ".seg"}:
+        what = "segment"
+    elif what in LABELS:
+        what = "lane"
+    elif what in {"watch", "send"}:
+        what = "log"
+    return f"{place.call} {what}: {' < '.join(names[:3])}"
+
+
+@dataclass
+class Tally:
+    """What was tried and what was found."""
+
+    seen: set[bytes] = field(default_factory=set)
+    """States by hash: each is counted and checked once."""
+    violations: list[str] = field(default_factory=list)
+    sites: set[str] = field(default_factory=set)
+    kills: int = 0
+    cuts: int = 0
+    lived: int = 0
+    """Whole histories."""
+
+
+class Life:
+    """One history: random steps, kills between and inside of them, power cuts that it goes on from.
+
+    Args:
+        seed: Which history.
+        tally: Where states and violations are counted.
+        draws: Random states at each call, besides the regular ones.
+        skip: The call site whose syncs are left out; None leaves out none.
+        enough: Stop when so many violations are known.
+    """
+
+    def __init__(
+        self, seed: int, tally: Tally, *, draws: int, skip: str | None = None, enough: int = 1
+    ) -> None:
+        self.rng = random.Random(seed)
+        self.states = random.Random(seed + 1)
+        self.tally, self.draws, self.left_out, self.enough = tally, draws, skip, enough
+        self.kill_in, self.kill_after, self.last_call = -1, "", ""
+        self.world = World(SimDisk(), clock=FakeClock())
+        self.world.seed = seed
+        self.world.prepare()
+        self._attach()
+
+    def live(self) -> None:
+        """Go through the whole history, then let the unit come to rest and look once more."""
+        try:
+            self._go()
+        except Violation as error:
+            self.tally.violations.append(str(error))
+        except Exception as error:
+            if self.left_out is None:
+                raise
+            self.tally.violations.append(f"life: {type(error).__name__}: {error}")
+        self.tally.lived += 1
+
+    def _go(self) -> None:
+        self._start()
+        for _ in range(STEPS):
+            if len(self.tally.violations) >= self.enough:
+                return
+            self._step()
+        self._rest()
+
+    def _attach(self) -> None:
+        disk = self.world.disk
+        disk.before = self._before
+        disk.skip = self._skip
+
+    def _before(self, place: Place) -> None:
+        if len(self.tally.violations) < self.enough:
+            self._look()
+        killed = self.kill_in == 0 or (self.kill_after and self.last_call == self.kill_after)
+        self.last_call = place.call
+        if killed:
+            self.kill_in, self.kill_after = -1, ""
+            raise Killed
+        self.kill_in -= self.kill_in > 0
+
+    def _skip(self, place: Place) -> bool:
+        site = call_site(place)
+        self.tally.sites.add(site)
+        return site == self.left_out
+
+    def _look(self) -> None:
+        """Check every state that a power cut may leave at this moment."""
+        world = self.world
+        for image in images(world.disk, self.states, draws=self.draws):
+            counts = len(world.acknowledged), len(world.city.kept), *world.logged.values()
+            key = fingerprint(image, *counts)
+            if key in self.tally.seen:
+                continue
+            self.tally.seen.add(key)
+            try:
+                self._require_closed(image)
+                after = world.after_power_cut(image)
+                check_recovery(
+                    after,
+                    image,
+                    logged_before=dict(world.logged),
+                    sender_first=self.states.random() < 0.5,
+                )
+            except Violation as error:
+                self.tally.violations.append(str(error))
+                if len(self.tally.violations) >= self.enough:
+                    return
+
+    def _require_closed(self, image: Image) -> None:
+        own = self.world.closed_boot[:4].hex()
+        if own and any(path.endswith(".open") and own not in path for path, _ in image):
+            raise Violation("start: a segment that a start closed stands open again")
+
+    def _start(self) -> None:
+        order = self.rng.random()
+        if order < 0.3:
+            self.world.start_sender()
+        self.world.start_watcher()
+        if order < 0.6:
+            self._read()
+        if order >= 0.3:
+            self.world.start_sender()
+
+    def _step(self) -> None:
+        act = self.rng.choice(
+            [self._read] * 5
+            + [self._send] * 4
+            + [self._wait, self._restart_watcher, self._restart_sender, self._unreachable]
+            + [self._kill_watcher, self._kill_sender, self._kill_inside, self._kill_inside]
+            + [self._expire, self._crowd, self._cut]
+        )
+        act()
+
+    def _read(self) -> None:
+        self.world.read(self.rng.randint(1, 4), crop_bytes=self.rng.choice((0, 0, 90, 900)))
+
+    def _send(self) -> None:
+        self.world.city.answers = self.rng.random() < 0.8
+        self.world.send()
+
+    def _wait(self) -> None:
+        self.world.clock.advance(31)
+        self.world.keeping.commit()
+
+    def _restart_watcher(self) -> None:
+        self.world.stop_watcher()
+        self.world.start_watcher()
+
+    def _restart_sender(self) -> None:
+        self.world.stop_sender()
+        self.world.start_sender()
+
+    def _kill_watcher(self) -> None:
+        self.tally.kills += 1
+        self.world.kill_watcher()
+        self.world.start_watcher()
+
+    def _kill_sender(self) -> None:
+        self.tally.kills += 1
+        self.world.kill_sender()
+        self.world.start_sender()
+
+    def _kill_inside(self) -> None:
+        """Kill a process in the midst of its work, again while it starts, then let it start."""
+        watcher = self.rng.random() < 0.5
+        kill = self.world.kill_watcher if watcher else self.world.kill_sender
+        start = self.world.start_watcher if watcher else self.world.start_sender
+        for act in (self._read if watcher else self._send, start):
+            self.kill_in = self.rng.randint(0, 12)
+            try:
+                act()
+            except Killed:
+                self.tally.kills += 1
+            self.kill_in = -1
+            kill()
+        start()
+
+    def _unreachable(self) -> None:
+        self.world.city.reachable = not self.world.city.reachable
+
+    def _expire(self) -> None:
+        if self.rng.random() < 0.5:
+            self.world.clock.advance(self.rng.choice((DAY_S, 2 * DAY_S)))
+            self.world.send()
+
+    def _crowd(self) -> None:
+        """Make the quotas small for a while."""
+        self.world.quota.update(dict.fromkeys(Lane, self.rng.choice((1500, 3000, 1 << 20))))
+
+    def _cut(self) -> None:
+        """Cut the power and go on from one of the states that this may leave."""
+        chosen = self.rng.choice([*images(self.world.disk, self.states, draws=2)])
+        self.tally.cuts += 1
+        answers, reachable = self.world.city.answers, self.world.city.reachable
+        self.world = self.world.after_power_cut(chosen)
+        self.world.city.answers, self.world.city.reachable = answers, reachable
+        self._attach()
+        self._start()
+
+    def _rest(self) -> None:
+        world = self.world
+        world.city.reachable = world.city.answers = True
+        world.send()
+        world.stop_watcher()
+        world.send()
+        world.stop_sender()
+        check_promises(world)
+        self._look_at_rest()
+
+    def _look_at_rest(self) -> None:
+        """After an orderly end a power cut takes nothing: the next start finds all closed."""
+        for image in images(self.world.disk, self.states, draws=self.draws):
+            left = [path for path, _ in image if path.endswith(".open")]
+            if left:
+                raise Violation(f"end: {len(left)} segments open after an orderly end")
+            check_promises(self.world.after_power_cut(image))
+        self._look()
+
+
+class KilledOften(Life):
+    """Many commits, killed again and again, and a look only at the end: what piles up unsynced."""
+
+    def _go(self) -> None:
+        looks, self._look = self._look, lambda: None
+        self.world.start_sender()
+        for _ in range(12):
+            self.world.start_watcher()
+            for _ in range(8):
+                self.world.read(1)
+            self.world.kill_watcher()
+        self.world.start_watcher()
+        for _ in range(70):
+            self.world.read(1)
+        looks()
+        self._rest()
+
+
+class KilledInDeletion(Life):
+    """The sender is killed when a segment is removed and nobody has waited for that yet."""
+
+    def _go(self) -> None:
+        self._start()
+        for _ in range(3):
+            self.world.read(2)
+            self._wait()
+            self.kill_after = "unlink"
+            with suppress(Killed):
+                self.world.send()
+            self.kill_after = ""
+            self._kill_sender()
+            self.world.send()
+        self._rest()
+
+
+LIVES = {-1: KilledOften, -2: KilledInDeletion}
+DIRECTED = len(LIVES)
+"""Seeds below 0 are these."""
+
+
+def explore(seed: int, draws: int) -> Tally:
+    """Return what was found in one history."""
+    logging.disable(logging.CRITICAL)
+    tally = Tally()
+    LIVES.get(seed, Life)(seed, tally, draws=draws).live()
+    return tally
+
+
+def hunt(site: str, seeds: range, draws: int) -> Tally:
+    """Return what was found with the syncs of one call site left out, up to the first violation."""
+    logging.disable(logging.CRITICAL)
+    tally = Tally()
+    for seed in seeds:
+        if seed == -1 and "checkpoints" not in site:
+            continue
+        LIVES.get(seed, Life)(seed, tally, draws=40 if seed == -1 else draws, skip=site).live()
+        if tally.violations:
+            break
+    return tally
