@@ -73,6 +73,8 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The sender's pace."""
 
     poll_interval_s: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
+    batch_interval_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
+    """How long reads and crops are gathered for one upload; hits never wait."""
     timeout_s: Annotated[float, Meta(ge=1, le=120)] = 15.0
     max_back_off_s: Annotated[float, Meta(ge=1, le=3600)] = 300.0
 

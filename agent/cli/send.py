@@ -83,4 +83,5 @@ def build_sending(unit: Unit, clock: SystemClock, uplink: Uplink) -> Sending:
         uplink=uplink,
         audit=audit,
         clock=clock,
+        batch_interval_s=unit.settings.uplink.batch_interval_s,
     )

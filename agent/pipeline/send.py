@@ -13,6 +13,7 @@ from agent.base.health import SendCounters
 from agent.base.lanes import Lane
 from agent.base.segments import Segment
 from agent.pipeline.deletion import Deletion
+from agent.pipeline.turns import is_due, take_turns
 from agent.spool import SpoolReader
 from agent.trust.backlog import Backlog, SegmentKey
 from agent.trust.entries import Entry, RefusedReceipt, Stop, Uploaded
@@ -143,7 +144,10 @@ class Sending:
         uplink: Collector,
         audit: AuditLog,
         clock: Clock,
+        batch_interval_s: float = 0.0,
     ) -> None:
+        self._batch_interval_s = batch_interval_s
+        self._gathering_ms: dict[SegmentKey, int] = {}
         self.counters = SendCounters()
         self.clock = ForwardClock(clock, max(audit.latest_ms, backlog.city_ms))
         self._terms = terms
@@ -219,11 +223,14 @@ class Sending:
         segments = self._spool.segments()
         present = {(segment.lane, segment.path.stem) for segment in segments}
         self._done = {key: state for key, state in self._done.items() if key in present}
-        for segment in segments:
+        self._gathering_ms = {
+            key: since_ms for key, since_ms in self._gathering_ms.items() if key in present
+        }
+        for segment in take_turns(item for item in segments if self._has_news(item)):
             if self.clock.monotonic_ns() > until_ns:
                 break
             try:
-                self._upload_new(segment)
+                self._upload_segment(self._load(segment))
             except RefusedError as error:
                 log.error("the city refused", extra={"detail": str(error)})  # noqa: TRY400
                 refused = error
@@ -233,10 +240,15 @@ class Sending:
             raise refused
         return whole
 
-    def _upload_new(self, segment: Segment) -> None:
-        """Upload a segment unless neither it nor the log changed since the last time."""
-        if not self._is_done(segment):
-            self._upload_segment(self._load(segment))
+    def _has_news(self, segment: Segment) -> bool:
+        """Tell whether a segment is to be looked into now: changed, and gathered long enough."""
+        since_ms = self._gathering_ms.get((segment.lane, segment.path.stem), segment.first_ms)
+        return not self._is_done(segment) and is_due(
+            segment.lane,
+            closed=segment.closed,
+            waited_s=(self._now_ms() - since_ms) / 1000,
+            interval_s=self._batch_interval_s,
+        )
 
     def _is_done(self, segment: Segment) -> bool:
         """Tell whether a segment that is still there holds nothing more that could be sent."""
@@ -260,6 +272,7 @@ class Sending:
         for frames in gather_batches([content.frames[sha256] for sha256 in wanted]):
             self._upload(content.key, frames)
         self._done[content.key] = (content.segment, self._watched.size)
+        self._gathering_ms[content.key] = self._now_ms()
         self._delete_settled(content)
 
     def _deliver(self, frames: tuple[bytes, ...]) -> bytes:

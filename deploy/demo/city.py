@@ -133,6 +133,7 @@ def settle_unit(city: City, *, source: Path, realtime: bool) -> None:
         f"realtime = {'true' if realtime else 'false'}",
         "[uplink]",
         "poll_interval_s = 0.2",
+        "batch_interval_s = 0",
     ]
     _write(city.unit_settings, "\n".join([*lines, ""]).encode())
 
