@@ -41,7 +41,7 @@ UNCAUGHT = {
     "sync_data checkpoints: NoteFile.sync < NoteFile.append < AuditLog.checkpoint",
     "sync_data entries: AuditLog._recover < AuditLog.__init__",
 }
-"""To do: no history here shows yet what these are for (16 KiB of notes; a log read after a kill)."""
+"""To do: no history shows yet what these are for (16 KiB of notes; a log read after a kill)."""
 
 
 @pytest.fixture(scope="module")
