@@ -100,13 +100,14 @@ def review_state(
         DeviceError: It cannot be read.
     """
     book = Book()
-    notes = {name: _read_notes(state / "audit" / name, disk) for name in ("watch", "send")}
-    records = RecordFile(state / "audit/watch" / ENTRIES, disk)
+    audit = state / "audit"
+    notes = {name: _read_notes(audit / name, disk) for name in ("watch", "send")}
+    records = RecordFile(audit / "watch" / ENTRIES, disk)
     counted_bytes = _size_of(records.path, disk)
     spool, strangers = _read_spool(state / "spool", disk)
     unit = _unit_of((*notes["watch"][0], *notes["send"][0]), state)
     send = review_log(
-        _open_log(RecordFile(state / "audit/send" / ENTRIES, disk), notes["send"][0], disk),
+        _open_log(RecordFile(audit / "send" / ENTRIES, disk), notes["send"][0], disk),
         key=send_key,
         origin=log_origin(unit, "send"),
         enter=book.enter,
@@ -118,8 +119,8 @@ def review_state(
         sizes={claim.receipt.log_size for claim in book.claims},
         enter=_enter_counted(book, records, counted_bytes),
     )
-    for log, (_, rest) in ((watch, notes["watch"]), (send, notes["send"])):
-        _judge_rest(log, rest)
+    _judge_rest(watch, notes["watch"][1])
+    _judge_rest(send, notes["send"][1])
     lanes, missing = balance_reads(book, spool)
     receipts, wrong = review_receipts(book.claims, keys=city_keys, unit=unit, watch=watch)
     return Report(
@@ -131,18 +132,16 @@ def review_state(
         receipts=receipts,
         spool=spool,
         uncommitted=count_uncommitted(book, spool),
-        findings=(
-            *watch.findings,
-            *send.findings,
-            *book.findings,
-            *wrong,
-            *check_sequences(book),
-            *check_uploads(book),
-            *missing,
-            *check_spool(book, spool),
-            *strangers,
-        ),
+        findings=_collect(book, spool, watch.findings, send.findings, wrong, missing, strangers),
     )
+
+
+def _collect(
+    book: Book, spool: dict[SegmentKey, SegmentContent], *others: Iterable[Finding]
+) -> tuple[Finding, ...]:
+    """Return all that does not hold."""
+    own = (book.findings, check_sequences(book), check_uploads(book), check_spool(book, spool))
+    return tuple(finding for part in (*others[:2], *own, *others[2:]) for finding in part)
 
 
 def _enter_counted(book: Book, records: RecordFile, counted_bytes: int) -> Callable[[Entry], None]:

@@ -100,8 +100,10 @@ class Deletion:
         frames = [item for item in self._look(segment) if isinstance(item, Found)]
         hashes = tuple(frame_hash(encode_frame(item.frame)) for item in frames)
         reads = self._backlog.reads_in(key, self._backlog.to_upload(key, hashes))
-        told = {"lane": segment.lane.label, "reason": reason, "reads": reads}
-        log.warning("segment given up", extra=told)
+        log.warning(
+            "segment given up",
+            extra={"lane": segment.lane.label, "reason": reason, "count": reads},
+        )
         self.delete(segment, reason)
         return reads
 

@@ -136,7 +136,8 @@ def small_disk(folder, size):
 @pytest.mark.slow
 def test_on_a_full_disk_what_does_not_fit_is_dropped_counted_and_logged(city):
     state = city.unit / "state"
-    with small_disk(state, "24k"):
+    (state / "spool/crops").mkdir(parents=True)
+    with small_disk(state / "spool/crops", "16k"):
         run = homeplate("watch", "--config", city.unit_settings)
         assert run.returncode == 0, run.stderr
         counters = json.loads(run.stdout.splitlines()[-1])
