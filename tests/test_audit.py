@@ -12,7 +12,7 @@ from agent.audit import CHECKPOINTS, ENTRIES, AuditLog, LogReader, RecordFile, r
 from agent.base.append_file import AppendFile
 from agent.base.clock import to_ms
 from agent.base.disk import SystemDisk
-from agent.base.errors import DeviceError, IntegrityError, SpoolFullError
+from agent.base.errors import ConfigError, DeviceError, IntegrityError, SpoolFullError
 from agent.base.lanes import Lane
 from agent.trust.entries import Boot, Gap, IoFailure, Sealed, decode_entry
 from agent.trust.frames import parse_frame
@@ -472,3 +472,11 @@ def test_two_users_of_one_group_can_share_the_folder_whatever_their_umask(tmp_pa
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "audit").rglob("*")}
     assert (tmp_path / "audit").stat().st_mode & 0o777 == 0o770
     assert modes == {"watch": 0o750, ENTRIES: 0o640, CHECKPOINTS: 0o640}
+
+
+def test_the_log_of_another_unit_is_not_gone_on_with(tmp_path):
+    key, clock = generate_signer(), FakeClock()
+    AuditLog(tmp_path / "log", key, "homeplate/u/watch", clock).close()
+    with pytest.raises(ConfigError, match="is the log of homeplate/u/watch"):
+        AuditLog(tmp_path / "log", key, "homeplate/v/watch", clock)
+    AuditLog(tmp_path / "log", key, "homeplate/u/watch", clock).close()

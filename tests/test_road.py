@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.bench_truth import load_truth
+from deploy.demo.__main__ import traced_calls
 
 ROOT = Path(__file__).parent.parent
 TRUTH = ROOT / "tests" / "data" / "demo.truth.jsonl"
@@ -128,9 +129,22 @@ def test_no_opening_key_is_on_the_unit_or_the_endpoint(demo):
                 assert body not in content, path
 
 
+def test_only_system_calls_count_as_network_calls(tmp_path):
+    lines = [
+        "21671 socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP) = 4",
+        "21671 connect(4, {sa_family=AF_INET}, 16 <unfinished ...>",
+        "21671 <... connect resumed>) = 0",
+        "30224 --- SIGSTOP {si_signo=SIGSTOP, si_code=SI_USER} ---",
+        "30228 --- stopped by SIGSTOP ---",
+        "30228 +++ exited with 0 +++",
+    ]
+    (tmp_path / "watch.strace").write_text("\n".join(lines))
+    assert traced_calls(tmp_path, "watch") == 2
+
+
 @needs_strace
 @pytest.mark.slow
 def test_the_sender_calls_one_address_and_the_watcher_none(demo):
-    _, outcome, _ = demo
+    root, outcome, _ = demo
     assert outcome["addresses"] == ["127.0.0.1"]
-    assert outcome["watcher_calls"] == 0
+    assert outcome["watcher_calls"] == 0, (root / "demo/logs/watch.strace").read_text()

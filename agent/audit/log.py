@@ -15,7 +15,7 @@ from agent.audit.files import (
 from agent.base.append_file import AppendFile, make_directory
 from agent.base.clock import Clock, to_ms
 from agent.base.disk import SYSTEM_DISK, Disk, sync_bytes, sync_names
-from agent.base.errors import DeviceError, SpoolFullError
+from agent.base.errors import ConfigError, DeviceError, SpoolFullError
 from agent.base.lanes import Lane
 from agent.base.segments import disk_errors
 from agent.trust.entries import Boot, Entry, Gap, Sealed, decode_entry, encode_entry
@@ -46,6 +46,7 @@ class AuditLog:
         IntegrityError: Entries that a checkpoint covers are damaged, missing or not the ones that
             were signed: stop and report, and keep the files.
         DeviceError: The disk failed, or another process writes this log.
+        ConfigError: It is the log of another unit or process.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class AuditLog:
         )
         self._head = peek_checkpoint(self._note) if self._note else empty
         try:
+            _require_origin(self._head, origin, directory)
             self._recover(clock)
         except BaseException:
             self._release()
@@ -195,6 +197,14 @@ class AuditLog:
         if torn_bytes:
             self._entries.cut_back()
             self.append(Gap(at_ms=to_ms(clock.now()), cut_bytes=torn_bytes))
+
+
+def _require_origin(head: Checkpoint, origin: str, directory: Path) -> None:
+    """Refuse to go on with the log of another unit: its frames could never be delivered."""
+    if head.origin != origin:
+        message = f"{directory}: is the log of {head.origin}, the settings are for {origin}; "
+        message += "give each unit a state folder of its own"
+        raise ConfigError(message)
 
 
 def _open_locked(path: Path, disk: Disk) -> AppendFile:

@@ -8,7 +8,7 @@ from agent import __version__
 from agent.audit import AuditLog, LogReader, read_backlog
 from agent.base.clock import SystemClock, to_ms
 from agent.base.log import set_up_logging
-from agent.cli.unit import Unit, add_config, load_unit, stop_on_signal
+from agent.cli.unit import Unit, add_config, load_unit, require_own_certificate, stop_on_signal
 from agent.pipeline.send import Sending, Terms, send_forever
 from agent.spool import SpoolReader
 from agent.trust.entries import Boot
@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Send until a signal comes; print the counters at the end."""
     clock = SystemClock()
     unit = load_unit(args.config)
+    require_own_certificate(unit)
     set_up_logging(level=unit.settings.log_level)
     uplink = build_uplink(unit)
     sending = build_sending(unit, clock, uplink)

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
 from agent.base.clock import Clock
+from agent.base.errors import ConfigError, CredentialError
 from agent.base.files import read_bounded
 from agent.base.settings import Settings, parse_settings
 from agent.trust.keys import Signer, load_signer
@@ -95,10 +99,36 @@ def load_unit(path: Path) -> Unit:
         ConfigError: Settings or policy are missing or wrong.
     """
     settings = load_settings(path)
+    if not Path(settings.state_directory).is_dir():
+        message = f"{path}: $.state_directory: {settings.state_directory} is no folder; make it"
+        raise ConfigError(message)
     place = Path(settings.policy)
     content = read_bounded(place, limit_bytes=POLICY_LIMIT_BYTES)
     policy = parse_policy(content, place=str(place))
     return Unit(settings=settings, policy=policy, policy_sha256=policy_sha256(content))
+
+
+def require_own_certificate(unit: Unit) -> None:
+    """Make sure that the client certificate is this unit's: the city takes frames of no other.
+
+    Raises:
+        ConfigError: There is no certificate.
+        CredentialError: It is not one, or names another unit.
+    """
+    path = unit.credential("tls.crt")
+    content = read_bounded(path, limit_bytes=KEY_LIMIT_BYTES)
+    try:
+        subject = x509.load_pem_x509_certificate(content).subject
+    except ValueError as error:
+        message = f"{path}: cannot be read; expected the unit's client certificate, PEM"
+        raise CredentialError(message) from error
+    names = [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [unit.settings.unit]:
+        message = (
+            f"{path}: is the certificate of {', '.join(names) or 'nobody'}, the settings are those "
+            f"of {unit.settings.unit}; expected one unit's settings and certificate"
+        )
+        raise CredentialError(message)
 
 
 def require_valid(unit: Unit, *, clock: Clock) -> None:

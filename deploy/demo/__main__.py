@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+import av.error
 from cryptography.exceptions import InvalidTag
 
 from agent.base.errors import HomeplateError
@@ -33,6 +36,8 @@ CLIP = ROOT / "tests" / "data" / "demo.mp4"
 START_LIMIT_S = 60.0
 STEP_LIMIT_S = 600.0
 BAR_WIDTH = 28
+CALL = re.compile(r"\d+ +[a-z_0-9]+\(")
+"""A line of strace that shows a system call begin."""
 
 
 class DemoError(Exception):
@@ -53,12 +58,14 @@ class Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and print its table; 0 when every promise held."""
     args = parse_arguments(arguments)
+    here = Path(os.environ.get("HOMEPLATE_CALLED_FROM", "."))
+    clip = (here / args.clip).resolve()
     try:
-        with demo_folder(args.folder) as folder:
+        with demo_folder(here / args.folder if args.folder else None) as folder:
             outcome = run_demo(
                 Options(
-                    clip=args.clip.resolve(),
-                    truth=(args.truth or args.clip.with_suffix(".truth.jsonl")).resolve(),
+                    clip=clip,
+                    truth=(here / (args.truth or clip.with_suffix(".truth.jsonl"))).resolve(),
                     folder=folder,
                     realtime=args.realtime,
                     trace=args.trace,
@@ -67,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table = draw_report(outcome)
         print(json.dumps(outcome.as_dict()) if args.json else table)
         if args.picture:
-            args.picture.write_text(draw_picture(table))
+            (here / args.picture).write_text(draw_picture(table))
     except DemoError as error:
         say(f"failed: {error}")
         return 1
@@ -97,8 +104,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def demo_folder(wanted: Path | None) -> Iterator[Path]:
     """Give a folder: a temporary one that goes away, or the one that is to be kept."""
     if wanted is not None:
+        if wanted.exists():
+            message = f"{wanted} exists already; name a new folder"
+            raise DemoError(message)
         wanted.mkdir(parents=True)
         yield wanted.resolve()
+        say(f"everything is kept in {wanted}: city/, endpoint/, unit/ and logs/")
         return
     folder = Path(tempfile.mkdtemp(prefix="homeplate-demo-"))
     try:
@@ -111,6 +122,7 @@ def run_demo(options: Options) -> Outcome:
     """Found a city, run endpoint, watcher and sender on the clip, let the city look."""
     for path in (options.clip, options.truth):
         path.open("rb").close()
+    count_frames(options.clip)
     say("1/5 founding a city: CA, sealing key, receipt key, policy, one unit")
     city = found_city(options.folder)
     logs = options.folder / "logs"
@@ -336,8 +348,9 @@ def command(arguments: Sequence[str | Path]) -> str:
 
 
 def traced_calls(logs: Path, name: str) -> int:
-    """Return how many network calls strace saw."""
-    return sum(" +++ " not in line for line in (logs / f"{name}.strace").read_text().splitlines())
+    """Return how many network calls strace saw; its lines on signals and ends are none."""
+    lines = (logs / f"{name}.strace").read_text().splitlines()
+    return sum(CALL.match(line) is not None for line in lines)
 
 
 def traced_addresses(logs: Path, name: str) -> list[str]:
@@ -348,11 +361,17 @@ def traced_addresses(logs: Path, name: str) -> list[str]:
 
 
 def count_frames(clip: Path) -> int:
-    """Return how many frames the clip says it has, 0 where it does not."""
-    import av  # noqa: PLC0415  only the bar needs it
+    """Return how many frames the clip says it has, 0 where it does not.
 
-    with av.open(str(clip)) as container:
-        return int(container.streams.video[0].frames)
+    Raises:
+        DemoError: It is no video.
+    """
+    try:
+        with av.open(str(clip)) as container:
+            return int(container.streams.video[0].frames)
+    except (av.error.FFmpegError, IndexError) as error:
+        message = f"{clip}: no video in it; expected a recorded video that FFmpeg knows"
+        raise DemoError(message) from error
 
 
 def tail(path: Path) -> str:

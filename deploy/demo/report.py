@@ -118,9 +118,8 @@ def draw_picture(table: str) -> str:
 def _sections(outcome: Outcome) -> list[tuple[str, list[tuple[str, str]]]]:
     seen, sent, score = outcome.counters, outcome.sent, outcome.score
     minutes = max(seen["watching_ms"], 1) / 60_000
-    reads = f"{score.reads} ({score.abstained} unreadable, {score.wrong} wrong)"
     return [
-        ("Seen by the watcher (it has no network)", [
+        ("Seen by the watcher (it makes no network call)", [
             ("frames", f"{seen['frames']}"),
             ("plates found, each in every frame", f"{seen['plates']}"),
             ("plate reads, until a vehicle's text is certain", f"{seen['crops_read']}"),
@@ -135,7 +134,9 @@ def _sections(outcome: Outcome) -> list[tuple[str, list[tuple[str, str]]]]:
         ]),
         ("Opened by the city, with the key that only the city has", [
             ("vehicles in the truth", f"{score.vehicles}"),
-            ("reads opened", reads),
+            ("reads opened", f"{score.reads}"),
+            ("of them unreadable", f"{score.abstained}"),
+            ("of them wrong", f"{score.wrong}"),
             ("pictures of plates opened", f"{score.crops}"),
             ("vehicles read exactly", f"{score.right}"),
         ]),

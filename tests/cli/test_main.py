@@ -91,6 +91,10 @@ def name_a_host(city):
     edit(city.unit / "policy.json", "127.0.0.1", "reads.example")
 
 
+def lose_the_state_folder(city):
+    (city.unit / "state").rmdir()
+
+
 def outlive_the_policy(city):
     policy = json.loads((city.unit / "policy.json").read_text())
     policy |= {"issued_at": "2020-01-01T00:00:00Z", "expires_at": "2020-02-01T00:00:00Z"}
@@ -109,6 +113,7 @@ def outlive_the_policy(city):
         (ask_for_hits_only_without_a_list, 78, "hotlist"),
         (name_a_host, 78, "$.endpoint.addresses[0]"),
         (outlive_the_policy, 78, "$.expires_at"),
+        (lose_the_state_folder, 78, "make it"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

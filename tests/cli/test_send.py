@@ -144,3 +144,12 @@ def test_a_key_that_does_not_fit_the_certificate_is_found_at_the_start(city):
         _, errors = process.communicate()
     assert process.returncode == 77
     assert "tls.crt" in errors
+
+
+def test_settings_of_another_unit_than_the_certificate_stop_the_start(city):
+    text = city.unit_settings.read_text()
+    city.unit_settings.write_text(text.replace('unit = "unit-0001"', 'unit = "unit-0002"'))
+    with sending(city) as process:
+        _, errors = process.communicate()
+    assert process.returncode == 77
+    assert "is the certificate of unit-0001" in errors
