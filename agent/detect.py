@@ -7,6 +7,7 @@ import numpy as np
 from agent.base.records import Detections, Frame
 from agent.vision.geometry import find_convex, find_firsts
 from agent.vision.image import pad_plane
+from agent.vision.mask import find_hidden
 from agent.vision.session import Network
 
 SAME_PLATE = 0.5
@@ -30,7 +31,8 @@ class Detector:
 def detect_plates(frame: Frame, detector: Detector) -> Detections:
     """Return the plates of `frame`, best first, at most `detector.max_plates`.
 
-    Quads that are no convex quadrilateral are left out, and those that show a better one again.
+    Left out are quads that are no convex quadrilateral, those that show a better one again, and
+    those whose crops would reach into what the privacy mask hides.
     """
     image = pad_plane(frame.lores, multiple_px=detector.stride)
     scores, corners = detector.network.run(image[None, None])
@@ -42,4 +44,8 @@ def detect_plates(frame: Frame, detector: Detector) -> Detections:
     firsts = np.flatnonzero(find_firsts(corners, limit=SAME_PLATE))[: detector.max_plates]
     rows, columns = frame.y.shape
     scale = np.array([columns / frame.lores.shape[1], rows / frame.lores.shape[0]], np.float32)
-    return Detections(scores=scores[firsts], corners=corners[firsts] * scale)
+    scores, corners = scores[firsts], corners[firsts] * scale
+    if frame.hidden is not None and len(scores):
+        shown = ~find_hidden(corners, frame.hidden)
+        scores, corners = scores[shown], corners[shown]
+    return Detections(scores=scores, corners=corners)

@@ -5,20 +5,28 @@ which tracks are certain and which were taken over by another vehicle, and turns
 is over into one `PlateRead`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.base.clock import to_ms
-from agent.base.records import Corners, Frame, Passage, Plane, PlateRead, PlateText
+from agent.base.records import Corners, Frame, Passage, Plane, PlateRead, PlateText, merge_passages
 from agent.base.settings import ReadSettings
-from agent.vision.decode import Slots, collapse_columns
+from agent.vision.decode import Slots, collapse_columns, measure_surety, normalise
 from agent.vision.geometry import cut_crops, cut_upright, measure_sides
 from agent.vision.image import encode_jpeg
 from agent.vision.session import Network
 from agent.vision.texts import count_changes, is_same_plate
-from agent.vision.voting import Vote, count_votes, join_slots, pick_slots
+from agent.vision.voting import (
+    Vote,
+    count_votes,
+    join_slots,
+    merge_looks,
+    pick_slots,
+    put_slots,
+)
 
 CERTAIN_CONFIDENCE, CERTAIN_LOOKS, CERTAIN_SHARE = 0.95, 3, 0.6
 """A track whose weakest character is that sure needs no more looks, when that many in a row agreed,
@@ -29,6 +37,16 @@ vehicle; that many such looks in a row part a track."""
 MARGIN_TURNS = ((0.0, 0.0), (0.02, 0.0), (-0.015, 0.0), (0.01, 0.025), (0.03, 0.0))
 """Shares of width and height added to the reader's margin in turn. Measured on vehicles that stand
 still: 1 to 3 % more plates right, a quarter of the wrong ones less, with as many looks."""
+WEAK_CONFIDENCE = 0.9
+"""A look less sure than this is worth two more crops of the same frame."""
+SECOND_LOOKS = ((-0.03, -0.05), (0.03, 0.05))
+"""Added to the margin for them. The corners of a plate in a frame, in the shade or seen from the
+side are some pixels off; a tighter and a wider crop fail in other ways than the first."""
+LEAST_AGREED = 2 / 3
+"""Share of the looks that must show the outcome. Many doubtful looks add up to a sure vote, though
+they doubt for one reason: a 6 that is a smeared G won with 8 of 13 looks."""
+USUAL_THRESHOLD = 0.7
+"""Of a reader whose manifest does not say."""
 MERGE_MS = 1500
 """The same text again within this time is the same vehicle: it was hidden for a moment."""
 JPEG_WIDTH_PX, JPEG_QUALITY = 192, 70
@@ -50,10 +68,14 @@ class Reader:
     """Share of the plate's width and height that a crop shows beyond each edge."""
     alphabet: str
     """The classes in their order; blank comes after them."""
+    temperature: float = 1.0
+    """What its log-probabilities are divided by, so that its confidences are probabilities."""
+    threshold: float = USUAL_THRESHOLD
+    """Lowest confidence of a whole plate that is no guess."""
 
 
 def read_crops(y: Plane, corners: Corners, reader: Reader, *, turn: int = 0) -> Slots:
-    """Return what the plates at `corners` show, in one call of the network for all of them.
+    """Return what the plates at `corners` show: one call of the network, or two if any is weak.
 
     Args:
         y: (H, W).
@@ -63,13 +85,36 @@ def read_crops(y: Plane, corners: Corners, reader: Reader, *, turn: int = 0) -> 
             the looks at a vehicle that stands still differ, and an error of its corners does not
             become an error of every look.
     """
+    more = MARGIN_TURNS[turn % len(MARGIN_TURNS)]
+    (slots,) = _look(y, corners, reader, (more,))
+    weak = np.flatnonzero(measure_surety(slots) < WEAK_CONFIDENCE)
+    if len(weak):
+        seconds = tuple((more[0] + x, more[1] + y_more) for x, y_more in SECOND_LOOKS)
+        again = _look(y, corners[weak], reader, seconds)
+        slots = put_slots(slots, weak, merge_looks((pick_slots(slots, weak), *again)))
+    return slots
+
+
+def _look(
+    y: Plane, corners: Corners, reader: Reader, more: tuple[tuple[float, float], ...]
+) -> tuple[Slots, ...]:
+    """Return what is read at `corners` with each of `more` added to the margin, in one call."""
     if not len(corners):
-        return collapse_columns(np.zeros((0, 1, len(reader.alphabet) + 1), np.float32))
-    more_x, more_y = MARGIN_TURNS[turn % len(MARGIN_TURNS)]
-    margin = (reader.margin[0] + more_x, reader.margin[1] + more_y)
-    crops = cut_crops(y, corners, size_px=reader.size_px, margin=margin)
-    (columns,) = reader.network.run(crops[:, None])
-    return collapse_columns(columns)
+        empty = np.zeros((0, 1, len(reader.alphabet) + 1), np.float32)
+        return (collapse_columns(empty),) * len(more)
+    crops = [
+        cut_crops(
+            y,
+            corners,
+            size_px=reader.size_px,
+            margin=(reader.margin[0] + more_x, reader.margin[1] + more_y),
+        )
+        for more_x, more_y in more
+    ]
+    (columns,) = reader.network.run(np.concatenate(crops)[:, None])
+    if reader.temperature != 1:
+        columns = normalise(columns / np.float32(reader.temperature))
+    return tuple(collapse_columns(part) for part in np.split(columns, len(more)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +158,7 @@ class Ballots:
         alphabet: str,
         keep_crops: bool,
         certain_looks: int = CERTAIN_LOOKS,
+        threshold: float = USUAL_THRESHOLD,
     ) -> None:
         """Begin without ballots.
 
@@ -122,11 +168,18 @@ class Ballots:
             keep_crops: Whether a `PlateRead` carries a picture of the plate.
             certain_looks: Agreeing looks after which a track may be certain: at least what the
                 settings and the policy ask of a read.
+            threshold: Of the reader: a read whose confidence is below abstains.
         """
+        self._threshold = threshold
         self._settings, self._alphabet, self._keep_crops = settings, alphabet, keep_crops
         self._certain_looks = max(certain_looks, settings.min_frames_agreed)
         self._open: dict[int, Ballot] = {}
         self._over: list[tuple[Passage, Ballot]] = []
+
+    def follow(self, *, keep_crops: bool, certain_looks: int) -> None:
+        """Hold to another policy from now on; the arguments are those of the constructor."""
+        self._keep_crops = keep_crops
+        self._certain_looks = max(certain_looks, self._settings.min_frames_agreed)
 
     @property
     def certain(self) -> frozenset[int]:
@@ -148,6 +201,22 @@ class Ballots:
             look = pick_slots(slots, np.array([row]))
             self._open[track] = self._add(self._open.get(track), look, corners[row], frame)
 
+    def preview(
+        self, passages: tuple[Passage, ...], *, wanted: Callable[[PlateRead], bool]
+    ) -> tuple[PlateRead, ...]:
+        """Return what is known so far of passages that go on.
+
+        Args:
+            passages: So far; one of whose plate nothing was read yet leaves no read.
+            wanted: Asked of each read before its picture is encoded, which takes longest.
+        """
+        reads = []
+        for passage in passages:
+            ballot = self._open.get(passage.track_id)
+            if ballot is not None and wanted(read := self._judge(passage, ballot)):
+                reads.append(_add_picture(read, ballot))
+        return tuple(reads)
+
     def close(
         self, passages: tuple[Passage, ...], *, alive: NDArray[np.int64], now_ms: int
     ) -> tuple[PlateRead, ...]:
@@ -167,7 +236,8 @@ class Ballots:
         waits = [self._may_go_on(*pair, now_ms=now_ms) for pair in self._over]
         pairs = list(zip(self._over, waits, strict=True))
         self._over = [pair for pair, wait in pairs if wait]
-        return tuple(self._decide(*pair) for pair, wait in pairs if not wait)
+        over = (pair for pair, wait in pairs if not wait)
+        return tuple(_add_picture(self._judge(*pair), pair[1]) for pair in over)
 
     def finish(self, passages: tuple[Passage, ...]) -> tuple[PlateRead, ...]:
         """Take in the last passages, return the reads of all, and forget the rest."""
@@ -175,7 +245,7 @@ class Ballots:
         last_ms = max([to_ms(passage.last_seen) for passage in passages], default=0)
         reads = self.close(passages, alive=nothing, now_ms=last_ms)
         done, self._over = self._over, []
-        return reads + tuple(self._decide(*pair) for pair in done)
+        return reads + tuple(_add_picture(self._judge(*pair), pair[1]) for pair in done)
 
     def _is_certain(self, ballot: Ballot) -> bool:
         """Tell whether more looks would change nothing; one that differs asks for others."""
@@ -236,13 +306,15 @@ class Ballots:
             plane = cut_upright(frame.y, corners, width_px=JPEG_WIDTH_PX, margin=JPEG_MARGIN)
         return BestCrop(quality=quality, corners=tuple(corners.ravel().tolist()), plane=plane)
 
-    def _decide(self, passage: Passage, ballot: Ballot) -> PlateRead:
-        """Return what is known of a passage that is over."""
-        vote, plane = ballot.vote, ballot.best.plane
+    def _judge(self, passage: Passage, ballot: Ballot) -> PlateRead:
+        """Return what is known of a passage, without its picture."""
+        vote = ballot.vote
         return PlateRead(
             text=PlateText(vote.characters),
             confidences=vote.confidences,
-            abstained=must_abstain(vote, agreed=ballot.agreed, settings=self._settings),
+            abstained=must_abstain(
+                vote, agreed=ballot.agreed, settings=self._settings, threshold=self._threshold
+            ),
             frames_seen=passage.frames_seen,
             frames_agreed=ballot.agreed,
             first_seen=passage.first_seen,
@@ -251,16 +323,30 @@ class Ballots:
             last_frame=passage.last_frame,
             direction=passage.direction,
             corners=ballot.best.corners,
-            crop_jpeg=encode_jpeg(plane, quality=JPEG_QUALITY) if plane.size else b"",
+            crop_jpeg=b"",
+            tracks=(passage.track_id, *passage.also),
         )
 
 
-def must_abstain(vote: Vote, *, agreed: int, settings: ReadSettings) -> bool:
-    """Tell whether the outcome is too weak to be used as a read."""
+def _add_picture(read: PlateRead, ballot: Ballot) -> PlateRead:
+    """Return the read with the best look at its plate, where pictures are kept."""
+    plane = ballot.best.plane
+    if not plane.size:
+        return read
+    return replace(read, crop_jpeg=encode_jpeg(plane, quality=JPEG_QUALITY))
+
+
+def must_abstain(vote: Vote, *, agreed: int, settings: ReadSettings, threshold: float) -> bool:
+    """Tell whether the outcome is too weak to be used as a read.
+
+    `threshold` is the reader's own, chosen with its calibration; the settings may ask for more.
+    """
     return (
         len(vote.characters) < settings.min_characters
         or agreed < settings.min_frames_agreed
         or min(vote.confidences, default=0.0) < settings.min_char_confidence
+        or vote.confidence < threshold
+        or agreed < LEAST_AGREED * (vote.looks + agreed - vote.agreed)
     )
 
 
@@ -296,21 +382,6 @@ def join_passages(
             )
             return [*over[:row], joined, *over[row + 1 :]]
     return [*over, (passage, ballot)]
-
-
-def merge_passages(one: Passage, other: Passage) -> Passage:
-    """Return the passage that covers both."""
-    first, last = sorted((one, other), key=lambda passage: passage.first_frame)
-    longer = max(one, other, key=lambda passage: passage.frames_seen)
-    return Passage(
-        track_id=first.track_id,
-        frames_seen=one.frames_seen + other.frames_seen,
-        first_seen=first.first_seen,
-        last_seen=max(one.last_seen, other.last_seen),
-        first_frame=first.first_frame,
-        last_frame=max(one.last_frame, last.last_frame),
-        direction=longer.direction,
-    )
 
 
 def merge_ballots(one: Ballot, other: Ballot, *, alphabet: str) -> Ballot:

@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
+import msgspec
+
 from agent.base.clock import to_ms
 from agent.base.errors import IntegrityError
+from agent.base.hits import Hit, HitEnd
 from agent.base.lanes import Lane
 from agent.base.records import Direction, PlateRead
+from agent.trust.alerts import StoredAlert, StoredEnd, StoredMatch, encode_hits_text
 from agent.trust.contents import (
     DIRECTIONS,
     QUARTERS,
@@ -23,8 +27,8 @@ from agent.trust.contents import (
     encode_crops_text,
     encode_reads_text,
 )
-from agent.trust.envelope import SUITE_NAME, seal_to_city
-from agent.trust.frames import encode_frame, frame_hash
+from agent.trust.envelope import SUITE_NAME, seal_frame
+from agent.trust.frames import frame_hash
 from agent.trust.header import NO_FRAME, FrameHeader
 from agent.trust.signatures import PublicKey
 
@@ -38,17 +42,17 @@ _CODES: Final = {Direction(name): code for code, name in enumerate(DIRECTIONS)}
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crop:
-    """A plate's picture on its way into the lane crops."""
+class Crop(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A plate's picture on its way into the lane crops; that of a hit stands in its alert."""
 
-    lane: Lane
-    """Of its read."""
     read_sequence: int
-    """Of its read in that lane."""
+    """Of its read in the lane reads."""
     seen_at: datetime
     """When the vehicle was last seen."""
-    jpeg: bytes = field(repr=False)
+    jpeg: bytes
+
+    def __repr__(self) -> str:
+        return f"Crop(read_sequence={self.read_sequence})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,26 +129,40 @@ class Sealer:
         self._next = dict.fromkeys(Lane, 0)
         self._previous = dict.fromkeys(Lane, NO_FRAME)
 
+    def follow(self, *, city_key: PublicKey, policy_sha256: bytes) -> None:
+        """Seal to the key of another policy, and name it, from the next frame on."""
+        self._city_key, self._policy_sha256 = city_key, policy_sha256
+
     def next_sequence(self, lane: Lane) -> int:
         """Return the sequence that the lane's next item gets."""
         return self._next[lane]
 
-    def seal(self, lane: Lane, reads: Sequence[PlateRead]) -> Commit:
-        """Make the next frame of the lanes hits and reads.
+    def seal_reads(self, reads: Sequence[PlateRead]) -> Commit:
+        """Make the next frame of the lane reads.
 
         Args:
-            lane: Hits or reads.
             reads: 1 to 4,096; they get the next sequences in this order.
 
         Raises:
             IntegrityError: No reads, too many, or one that the format cannot hold; no sequence
                 is used up.
         """
-        if lane is Lane.CROPS:
-            message = "seal: found the lane crops for reads; expected hits or reads"
-            raise IntegrityError(message)
-        plaintext = encode_reads(tuple(enumerate(reads, self._next[lane])))
-        return self._make(lane, plaintext, [to_ms(read.last_seen) for read in reads])
+        stored = [_stored_read(*item) for item in enumerate(reads, self._next[Lane.READS])]
+        times_ms = [read.last_ms for read in stored]
+        return self._make(Lane.READS, encode_reads_text(stored), times_ms)
+
+    def seal_hits(self, items: Sequence[Hit | HitEnd]) -> Commit:
+        """Make the next frame of the lane hits.
+
+        Args:
+            items: 1 to 4,096; they get the next sequences in this order.
+
+        Raises:
+            IntegrityError: No items, too many, or one that the format cannot hold; no sequence
+                is used up.
+        """
+        plaintext = encode_hits(tuple(enumerate(items, self._next[Lane.HITS])))
+        return self._make(Lane.HITS, plaintext, [to_ms(item.read.last_seen) for item in items])
 
     def seal_crops(self, crops: Sequence[Crop]) -> Commit:
         """Make the next frame of the lane crops.
@@ -156,13 +174,13 @@ class Sealer:
             IntegrityError: No crops, too many, or one that the format cannot hold; no sequence
                 is used up.
         """
-        plaintext = encode_crops(tuple(enumerate(crops, self._next[Lane.CROPS])))
-        return self._make(Lane.CROPS, plaintext, [to_ms(crop.seen_at) for crop in crops])
+        stored = [_stored_crop(*item) for item in enumerate(crops, self._next[Lane.CROPS])]
+        return self._make(Lane.CROPS, encode_crops_text(stored), [crop.time_ms for crop in stored])
 
     def _make(self, lane: Lane, plaintext: bytes, times_ms: Sequence[int]) -> Commit:
         """Seal, then move the lane on: the frame exists from here on, whatever the disk does."""
         header = self._header(lane, times_ms)
-        content = encode_frame(seal_to_city(plaintext, header, self._city_key))
+        content = seal_frame(plaintext, header, self._city_key)
         sha256 = frame_hash(content)
         self._next[lane] = header.last_sequence + 1
         self._previous[lane] = sha256
@@ -189,29 +207,25 @@ class Sealer:
         )
 
 
-def encode_reads(reads: Sequence[tuple[int, PlateRead]]) -> bytes:
-    """Return the plain text of sequences and their reads.
+def encode_hits(items: Sequence[tuple[int, Hit | HitEnd]]) -> bytes:
+    """Return the plain text of sequences and their alerts or ends.
 
     Raises:
-        IntegrityError: A read that the format cannot hold.
+        IntegrityError: One that the format cannot hold.
     """
-    return encode_reads_text([_stored_read(sequence, read) for sequence, read in reads])
-
-
-def encode_crops(crops: Sequence[tuple[int, Crop]]) -> bytes:
-    """Return the plain text of sequences and their crops.
-
-    Raises:
-        IntegrityError: A crop that the format cannot hold.
-    """
-    return encode_crops_text([_stored_crop(sequence, crop) for sequence, crop in crops])
+    return encode_hits_text(
+        [
+            _stored_alert(sequence, item) if isinstance(item, Hit) else _stored_end(sequence, item)
+            for sequence, item in items
+        ]
+    )
 
 
 def _stored_read(sequence: int, read: PlateRead) -> StoredRead:
     return StoredRead(
         sequence=sequence,
         text=read.text.characters,
-        confidences=bytes(min(round(value * _CERTAIN), _CERTAIN) for value in read.confidences),
+        confidences=bytes([min(round(value * _CERTAIN), _CERTAIN) for value in read.confidences]),
         abstained=read.abstained,
         frames_seen=read.frames_seen,
         frames_agreed=read.frames_agreed,
@@ -220,14 +234,48 @@ def _stored_read(sequence: int, read: PlateRead) -> StoredRead:
         first_frame=read.first_frame,
         last_frame=read.last_frame,
         direction=_CODES[read.direction],
-        corners=tuple(round(number * QUARTERS) for number in read.corners),
+        corners=tuple([round(number * QUARTERS) for number in read.corners]),
+    )
+
+
+def _stored_alert(sequence: int, hit: Hit) -> StoredAlert:
+    return StoredAlert(
+        read=_stored_read(sequence, hit.read),
+        list_version=hit.list_version,
+        list_issued_ms=hit.list_issued_ms,
+        matched_ms=hit.matched_ms,
+        complete=hit.complete,
+        matches=tuple(
+            StoredMatch(
+                state=match.state,
+                purpose=match.purpose,
+                agency=match.agency,
+                case=match.case,
+                expires_ms=match.expires_ms,
+            )
+            for match in hit.matches
+        ),
+        jpeg=hit.read.crop_jpeg,
+    )
+
+
+def _stored_end(sequence: int, end: HitEnd) -> StoredEnd:
+    return StoredEnd(
+        sequence=sequence,
+        alert_sequence=end.alert_sequence,
+        confirmed=end.confirmed,
+        frames_seen=end.read.frames_seen,
+        frames_agreed=end.read.frames_agreed,
+        last_ms=to_ms(end.read.last_seen),
+        last_frame=end.read.last_frame,
+        direction=_CODES[end.read.direction],
     )
 
 
 def _stored_crop(sequence: int, crop: Crop) -> StoredCrop:
     return StoredCrop(
         sequence=sequence,
-        lane=crop.lane,
+        lane=Lane.READS,
         read_sequence=crop.read_sequence,
         time_ms=to_ms(crop.seen_at),
         jpeg=crop.jpeg,

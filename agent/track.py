@@ -116,6 +116,11 @@ class Tracker:
         ended = list_passages(parted, self._settings) + step.ended
         return Step(tracks=step.tracks, track_ids=step.track_ids, wanted=step.wanted, ended=ended)
 
+    def passages(self, ids: Rows) -> tuple[Passage, ...]:
+        """Return the passages so far of the tracks with these numbers, but for mere glimpses."""
+        rows = find_members(self._tracks, frozenset(ids.tolist()))
+        return list_passages(self._tracks[rows], self._settings)
+
     def finish(self) -> tuple[Passage, ...]:
         """Return the passages that were still going on; nothing is followed any more."""
         ended = list_passages(self._tracks, self._settings)

@@ -7,12 +7,12 @@ one byte of a request is sent.
 
 import http.client
 import ipaddress
-import json
 import re
 import socket
 import ssl
 import time
 from base64 import b64decode
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -24,31 +24,23 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from agent import __version__
-from agent.base.errors import CredentialError, RefusedError, UplinkError
+from agent.base.errors import CredentialError, UplinkError
+from agent.trust.answers import (
+    GOOD_STATUS,
+    MEDIA_TYPE,
+    Answer,
+    LogPosition,
+    UnverifiedReceipt,
+    judge_delivery,
+    refusal,
+)
 from agent.trust.policy import Endpoint
 from agent.trust.receipts import RECEIPT_LIMIT_BYTES
 from agent.trust.uploads import Upload, encode_upload, idempotency_key
 
 PATH: Final = "/v1/frames"
-MEDIA_TYPE: Final = "application/cbor"
-_DETAIL_LIMIT: Final = 200
-_RETRY_STATUS: Final = frozenset({408, 425, 429})
-"""Of the 4xx, those that speak of the moment, not of the request."""
+OBJECTION_S: Final = 1.0
 _CERTIFICATE_ALERT: Final = re.compile("ALERT_.*(CERT|UNKNOWN_CA|ACCESS_DENIED)")
-
-
-@dataclass(frozen=True, slots=True)
-class UnverifiedReceipt:
-    """An answer that claims to be a receipt. It allows nothing until `open_receipt` took it."""
-
-    signed: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class LogPosition:
-    """The endpoint has seen another size of the watcher's log: prove from there and try again."""
-
-    known_size: int
 
 
 class Collector(Protocol):
@@ -70,8 +62,8 @@ class Uplink:
 
     Args:
         endpoint: Of the policy.
-        certificate: PEM file with the unit's client certificate.
-        key: PEM file with its private key.
+        certificate: PEM file with the unit's client certificate; None = the unit has none yet.
+        key: PEM file with its private key; None = as above.
         timeout_s: For connecting, for each step of sending, and for the whole answer.
 
     Raises:
@@ -79,7 +71,7 @@ class Uplink:
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, certificate: Path, key: Path, timeout_s: float
+        self, endpoint: Endpoint, *, certificate: Path | None, key: Path | None, timeout_s: float
     ) -> None:
         context = _make_context(endpoint, certificate, key)
         self._connection = _Connection(endpoint, context, timeout_s)
@@ -90,29 +82,96 @@ class Uplink:
             "Content-Type": MEDIA_TYPE,
             "Accept": MEDIA_TYPE,
             "Idempotency-Key": idempotency_key(upload.frames),
-            "User-Agent": f"homeplate/{__version__}",
         }
-        body = encode_upload(upload)
-        kept_open = self._connection.sock is not None
+        request = _Request(
+            method="POST",
+            path=PATH,
+            body=encode_upload(upload),
+            headers=headers,
+            limit_bytes=RECEIPT_LIMIT_BYTES,
+        )
+        return judge_delivery(self._ask(request), self._connection.place)
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        limit_bytes: int,
+    ) -> Answer:
+        """Ask the endpoint for something else than a receipt, on the same connection.
+
+        Safe to call again: a request may arrive twice when the connection breaks.
+
+        Args:
+            method: GET or POST.
+            path: Of the endpoint, for example /v1/policy.
+            body: Sent as it is.
+            headers: With the media type of the body.
+            limit_bytes: More of an answer is not read.
+
+        Raises:
+            UplinkError: It was not reached or its answer is not whole; safe to try again.
+            RefusedError: The city refuses.
+            CredentialError: The city does not accept this unit's certificate.
+        """
+        request = _Request(
+            method=method,
+            path=path,
+            body=body,
+            headers=dict(headers or {}),
+            limit_bytes=limit_bytes,
+        )
+        answer = self._ask(request)
+        if answer.status not in GOOD_STATUS:
+            raise refusal(answer, self._connection.place)
+        return answer
+
+    def greet(self) -> str:
+        """Connect, make sure who answers, say nothing, and return the address that was reached.
+
+        Raises:
+            UplinkError: No address has the city's endpoint.
+            CredentialError: The city does not accept this unit's certificate.
+        """
+        connection = self._connection
+        self.close()
         try:
-            return self._post(body, headers)
-        except _ClosedMeanwhileError:
-            if not kept_open:
-                raise
-        return self._post(body, headers)
+            connection.connect()
+            connection.await_objection()
+            address, *_ = connection.sock.getpeername() if connection.sock else ("",)
+        except OSError as error:
+            raise _network_error(error, connection.place) from error
+        finally:
+            self.close()
+        return str(address)
 
     def close(self) -> None:
         """Give the connection up; the next delivery opens another."""
         self._connection.close()
 
-    def _post(self, body: bytes, headers: dict[str, str]) -> UnverifiedReceipt | LogPosition:
+    def _ask(self, request: "_Request") -> Answer:
+        """Return the answer, whatever its status."""
+        kept_open = self._connection.sock is not None
+        try:
+            return self._try(request)
+        except ClosedMeanwhileError:
+            if not kept_open:
+                raise
+        return self._try(request)
+
+    def _try(self, request: "_Request") -> Answer:
         connection = self._connection
+        headers = {"User-Agent": f"homeplate/{__version__}", **request.headers}
         try:
             with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-                connection.request("POST", PATH, body, headers)  # cut off: it may have said why
+                # Cut off: it may have said why.
+                connection.request(request.method, request.path, request.body or None, headers)
             connection.await_answer()
             with connection.getresponse() as response:
-                content = _read_answer(response, connection.place)
+                content = _read_answer(response, connection.place, request.limit_bytes)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise _network_error(error, connection.place) from error
@@ -121,10 +180,24 @@ class Uplink:
             raise
         if response.will_close:
             self.close()
-        return _judge(response, content, connection.place)
+        found = {name.lower(): value for name, value in response.headers.items()}
+        reason = response.reason
+        return Answer(status=response.status, reason=reason, content=content, headers=found)
 
 
-class _ClosedMeanwhileError(UplinkError):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What is asked."""
+
+    method: str
+    path: str
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    limit_bytes: int
+    """Of the answer."""
+
+
+class ClosedMeanwhileError(UplinkError):
     """The endpoint had closed the connection before it took the request."""
 
 
@@ -175,6 +248,18 @@ class _Connection(http.client.HTTPConnection):
         if self.sock is not None:
             self.sock.answer_by_s = time.monotonic() + self._timeout_s
 
+    def await_objection(self) -> None:
+        """Give the far side a moment to refuse the unit's certificate: in TLS 1.3 it says so late.
+
+        Raises:
+            OSError: It refuses, or closes the connection.
+        """
+        if self.sock is not None:
+            self.sock.settimeout(min(OBJECTION_S, self._timeout_s))
+            with suppress(TimeoutError):
+                if not self.sock.recv(1):
+                    raise ConnectionResetError
+
     def send(self, data: Any) -> None:  # noqa: ANN401 -- as declared by http.client
         """Send a part of the request, each step within the timeout."""
         if self.sock is not None:
@@ -198,7 +283,7 @@ class _Connection(http.client.HTTPConnection):
         return secured  # type: ignore[return-value]  # of the context's sslsocket_class
 
 
-def _make_context(endpoint: Endpoint, certificate: Path, key: Path) -> ssl.SSLContext:
+def _make_context(endpoint: Endpoint, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     """Return TLS 1.3 with the city's CA alone.
 
     Not `ssl.create_default_context`, which trusts the system's CAs and writes session keys to the
@@ -213,6 +298,8 @@ def _make_context(endpoint: Endpoint, certificate: Path, key: Path) -> ssl.SSLCo
     except ssl.SSLError as error:
         message = f"the policy's CA: {_describe(error)}; expected certificates, PEM"
         raise CredentialError(message) from error
+    if certificate is None:
+        return context
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ssl.SSLError) as error:
@@ -262,47 +349,16 @@ def _spki_of(certificate: bytes) -> bytes:
         raise UplinkError(message) from error
 
 
-def _read_answer(response: http.client.HTTPResponse, place: str) -> bytes:
-    """Return the body of an answer; more than a receipt needs is not read."""
-    content = response.read(RECEIPT_LIMIT_BYTES + 1)
-    if len(content) > RECEIPT_LIMIT_BYTES:
-        message = f"{place}: answered more than {RECEIPT_LIMIT_BYTES} bytes; expected a receipt"
+def _read_answer(response: http.client.HTTPResponse, place: str, limit_bytes: int) -> bytes:
+    """Return the body of an answer; more than the limit is not read."""
+    content = response.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        message = f"{place}: answered more than {limit_bytes} bytes; expected less"
         raise UplinkError(message)
     if response.length:
         message = f"{place}: {response.length} bytes of the answer are missing"
         raise UplinkError(message)
     return content
-
-
-def _judge(
-    response: http.client.HTTPResponse, content: bytes, place: str
-) -> UnverifiedReceipt | LogPosition:
-    """Return what the answer says."""
-    status = response.status
-    if status == http.client.OK:
-        if response.headers.get_content_type() != MEDIA_TYPE or not content:
-            message = f"{place}: answered 200 without a receipt; expected {MEDIA_TYPE}"
-            raise UplinkError(message)
-        return UnverifiedReceipt(content)
-    detail = _read_detail(content)
-    known_size = detail.get("known_size")
-    if status == http.client.PRECONDITION_FAILED and type(known_size) is int and known_size >= 0:
-        return LogPosition(known_size)
-    said = f"{detail.get('error', response.reason)}: {detail.get('detail', 'no reason given')}"
-    said = "".join(letter if letter.isprintable() else "?" for letter in said[:_DETAIL_LIMIT])
-    message = f"{place}: answered {status} {said}"
-    if 400 <= status < 500 and status not in _RETRY_STATUS:  # noqa: PLR2004 -- client errors
-        raise RefusedError(message)
-    raise UplinkError(message)
-
-
-def _read_detail(content: bytes) -> dict[str, object]:
-    """Return the fields of an error's JSON, none where there is none."""
-    try:
-        found = json.loads(content)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _network_error(error: Exception, place: str) -> UplinkError | CredentialError:
@@ -314,7 +370,7 @@ def _network_error(error: Exception, place: str) -> UplinkError | CredentialErro
     if isinstance(error, (*closed, ssl.SSLEOFError)):
         message = f"{place}: closed the connection without an answer; if it goes on, see "
         message += "whether this unit's certificate is the one that the city issued"
-        return _ClosedMeanwhileError(message)
+        return ClosedMeanwhileError(message)
     return UplinkError(message)
 
 

@@ -1,9 +1,7 @@
 """A unit whose whole story is known: real spool, real logs, receipts signed by a real key."""
 
-import json
 from base64 import b64encode
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 from agent.audit import AuditLog
@@ -11,13 +9,14 @@ from agent.base.clock import to_ms
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.spool import SpoolReader, SpoolWriter
+from agent.trust.bundle_files import Bundle, encode_bundle
 from agent.trust.entries import Boot, Deleted, DeleteIntent, Dropped, Entry, Sealed, Stop, Uploaded
 from agent.trust.frames import SealedFrame, encode_frame, frame_hash
 from agent.trust.header import NO_FRAME, FrameHeader
-from agent.trust.keys import Signer, generate_opener, generate_signer
+from agent.trust.keys import Signer, generate_signer
 from agent.trust.receipts import Receipt, sign_receipt
-from tests.certificates import SERVER_NAME, issue, make_authority
 from tests.fakes import NOON, FakeClock
+from tests.policies import draft, first_root
 
 UNIT = "unit-a"
 BOOT = b"boot of the unit"
@@ -26,14 +25,20 @@ SEND_BOOT = b"boot of the send"
 
 
 def frame_bytes(
-    *, first: int, last: int, lane: Lane = Lane.READS, unit: str = UNIT, sealed: bytes = b"sealed"
+    *,
+    first: int,
+    last: int,
+    lane: Lane = Lane.READS,
+    unit: str = UNIT,
+    boot: bytes = BOOT,
+    sealed: bytes = b"sealed",
 ) -> bytes:
     """Return a frame; what is sealed in it does not matter here."""
     header = FrameHeader(
         suite="P256-HKDF-SHA256-AES256GCM",
         key_id=b"city key",
         unit=unit,
-        boot=BOOT,
+        boot=boot,
         lane=lane,
         first_sequence=first,
         last_sequence=last,
@@ -190,7 +195,8 @@ class AuditedUnit:
     def arguments(self) -> list[str]:
         """Return the arguments of `homeplate` that audit this unit."""
         files = {
-            "--policy": json.dumps(self.policy()).encode(),
+            "--root": first_root(),
+            "--policy": encode_bundle(self.policy()),
             "--watch-key": self.watch_signer.public_spki,
             "--send-key": self.send_signer.public_spki,
         }
@@ -201,34 +207,10 @@ class AuditedUnit:
             arguments += [name, str(path)]
         return arguments
 
-    def policy(self) -> dict[str, object]:
-        """Return the city's policy."""
-        authority = make_authority()
-        server = issue(authority, "endpoint", server_name=SERVER_NAME)
-        return {
-            "version": 1,
-            "city": "Exampleton",
-            "issued_at": NOON.isoformat(),
-            "expires_at": (NOON + timedelta(days=30)).isoformat(),
-            "endpoint": {
-                "addresses": ["127.0.0.1"],
-                "port": 8443,
-                "server_name": SERVER_NAME,
-                "ca_pem": authority.pem,
-                "spki_pins": [server.pin],
-            },
-            "sealing": {
-                "suite": "P256-HKDF-SHA256-AES256GCM",
-                "public_key": b64encode(generate_opener().public_spki).decode(),
-            },
-            "receipt_keys": [b64encode(self.receipt_signer.public_spki).decode()],
-            "mode": "all",
-            "crops": "none",
-            "min_hit_confidence": 0.9,
-            "min_hit_frames": 2,
-            "retention": {"hits": "30d", "reads": "24h", "crops": "24h"},
-            "quota": {"hits_bytes": 1 << 20, "reads_bytes": 1 << 20, "crops_bytes": 1 << 20},
-        }
+    def policy(self) -> Bundle:
+        """Return the city's policy of the time, as two offices signed it."""
+        key = b64encode(self.receipt_signer.public_spki).decode()
+        return draft(1, receipt_keys=[key]).signed()
 
 
 def whole_story(folder: Path) -> AuditedUnit:

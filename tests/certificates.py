@@ -59,7 +59,7 @@ def make_authority(name: str = "City CA") -> Identity:
     """Return a new CA."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(name)
-    builder = _builder(subject, subject, key, MONTH, authority=True)
+    builder = _builder(subject, subject, key.public_key(), MONTH, authority=True)
     return Identity(builder.sign(key, hashes.SHA256()), key)
 
 
@@ -74,11 +74,46 @@ def issue(
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(common_name)
     issuer = authority.certificate.subject if authority else subject
-    builder = _builder(subject, issuer, key, valid, authority=False)
+    builder = _builder(subject, issuer, key.public_key(), valid, authority=False)
     if server_name:
         names = x509.SubjectAlternativeName([x509.DNSName(server_name)])
         builder = builder.add_extension(names, critical=False)
     return Identity(builder.sign(authority.key if authority else key, hashes.SHA256()), key)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate for a key that somebody else holds."""
+
+    certificate: x509.Certificate
+
+    @property
+    def pem(self) -> bytes:
+        """As in a file."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def der(self) -> bytes:
+        """As on the wire."""
+        return self.certificate.public_bytes(serialization.Encoding.DER)
+
+    @property
+    def serial(self) -> int:
+        """Its number."""
+        return self.certificate.serial_number
+
+
+def issue_for(
+    authority: Identity,
+    common_name: str,
+    key: ec.EllipticCurvePublicKey,
+    *,
+    valid: tuple[timedelta, timedelta] = MONTH,
+) -> Issued:
+    """Return a certificate for a public key."""
+    subject = _subject(common_name)
+    builder = _builder(subject, authority.certificate.subject, key, valid, authority=False)
+    return Issued(builder.sign(authority.key, hashes.SHA256()))
 
 
 def _subject(name: str) -> x509.Name:
@@ -88,7 +123,7 @@ def _subject(name: str) -> x509.Name:
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePublicKey,
     valid: tuple[timedelta, timedelta],
     *,
     authority: bool,
@@ -99,7 +134,7 @@ def _builder(
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + valid[0])
         .not_valid_after(now + valid[1])

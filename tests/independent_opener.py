@@ -86,8 +86,31 @@ def check_crop(crop):
     require(number(crop[1], 2) and type(crop[4]) is bytes, "crop fields")
 
 
+def check_hit(item):
+    require(isinstance(item, dict), "item of the lane hits")
+    if len(item) == 8:
+        require(list(item) == list(range(8)), "end")
+        require(number(item[1], item[0]) and type(item[2]) is bool, "end fields")
+        require(all(number(item[key], 2**63) for key in (3, 4, 6)), "end numbers")
+        require(number(item[5], 253_402_300_800_000) and number(item[7], 5), "end numbers")
+        return
+    require(list(item) == list(range(19)), "alert")
+    check_read({key: item[key] for key in range(12)})
+    require(item[12] == "LEAD ONLY - verify plate, state and vehicle", "words")
+    require(number(item[13], 2**63) and type(item[16]) is bool, "alert fields")
+    require(number(item[14], 253_402_300_800_000), "time of the list")
+    require(number(item[15], 253_402_300_800_000), "time of the match")
+    require(type(item[17]) is list and 1 <= len(item[17]) <= 16, "entries")
+    for match in item[17]:
+        require(type(match) is list and len(match) == 5, "entry")
+        texts = [isinstance(text, str) and text.isprintable() for text in match[:4]]
+        require(all(texts) and max(map(len, match[:4])) <= 64, "texts of an entry")
+        require(number(match[4], 253_402_300_800_000), "end of an entry")
+    require(type(item[18]) is bytes, "picture")
+
+
 def contents(plaintext, header):
-    key = 2 if header[5] == 2 else 1
+    key = (3, 1, 2)[header[5]]
     try:
         size = zstandard.get_frame_parameters(plaintext).content_size
         require(0 < size <= 16_777_216, "size")
@@ -98,7 +121,7 @@ def contents(plaintext, header):
     require(type(value[0]) is int and value[0] == 1, "version")
     require(type(value[key]) is list, "items")
     for item in value[key]:
-        (check_crop if key == 2 else check_read)(item)
+        {1: check_read, 2: check_crop, 3: check_hit}[key](item)
     require([item[0] for item in value[key]] == list(range(header[6], header[7] + 1)), "sequences")
     return value
 

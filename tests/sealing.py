@@ -9,6 +9,8 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from agent.base.clock import to_ms
+from agent.base.hits import Hit, HitEnd, Match
 from agent.base.lanes import Lane
 from agent.base.records import Direction, PlateRead, PlateText
 from agent.trust.envelope import SUITE_NAME
@@ -53,6 +55,33 @@ def plate_read(number=0, **changes):
         "crop_jpeg": b"",
     }
     return PlateRead(**(fields | changes))
+
+
+def plate_hit(number=0, *, read=None, hit=None, **changes):
+    """Return an alert; `hit` replaces fields of it, `changes` those of its read."""
+    at_ms = to_ms(NOON) + number * 1000
+    match = Match(
+        state="CA",
+        purpose="stolen-vehicle",
+        agency="Police Department",
+        case="26-0117",
+        expires_ms=at_ms + 86_400_000,
+    )
+    fields = {
+        "read": read or plate_read(number, **changes),
+        "matches": (match,),
+        "list_version": 7,
+        "list_issued_ms": at_ms - 3_600_000,
+        "matched_ms": at_ms,
+        "complete": False,
+    }
+    return Hit(**(fields | (hit or {})))
+
+
+def hit_end(number=0, *, alert_sequence=0, confirmed=True, **changes):
+    """Return the end of an alert's passage."""
+    read = plate_read(number, **changes)
+    return HitEnd(alert_sequence=alert_sequence, confirmed=confirmed, read=read)
 
 
 def frame_header(**changes):

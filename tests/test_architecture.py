@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.trust.bundle_files import encode_bundle
+from tests.policies import draft, first_root
+
 ROOT = Path(__file__).parent.parent
 AGENT = ROOT / "agent"
 MODULES = sorted(AGENT.rglob("*.py"))
@@ -62,8 +65,10 @@ CALLS = {
         "detect": r" detect_plates\(",
         "track": r"tracker\.follow\(",
         "read": r" read_crops\(",
-        "gate": r" admit\(",
-        "seal": r"sealer\.seal\(",
+    },
+    "keeping.py": {
+        "gate": r"gating\.settle\(",
+        "seal": r"sealer\.seal_reads\b",
         "spool": r"spool\.put\(",
     },
     "send.py": {
@@ -126,7 +131,8 @@ def test_only_the_watchers_loop_swallows_every_exception():
         if isinstance(node, ast.ExceptHandler) and is_broad(node)
         if not isinstance(node.body[-1], ast.Raise)
     }
-    assert places == {"agent/pipeline/watch.py"}
+    handed_on = {"agent/camera/patient.py"}  # from its thread to who waits, and raised there
+    assert places == {"agent/pipeline/watch.py"} | handed_on
 
 
 WATCHDOG = """
@@ -172,6 +178,29 @@ def test_the_sender_loads_no_picture_library():
     )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("command", ["send", "watch", "policy", "check"])
+def test_no_network_client_comes_in_with_a_library(command, tmp_path):
+    """TUF brings urllib3 along (ADR 0005): what opens a policy never loads it."""
+    (tmp_path / "root.json").write_bytes(first_root())
+    (tmp_path / "bundle").write_bytes(encode_bundle(draft().signed()))
+    code = (
+        "import sys, agent.cli.%s, agent.trust.bundle as bundle, pathlib; "
+        "folder = pathlib.Path(sys.argv[1]); "
+        "trusted = bundle.trust_root((folder / 'root.json').read_bytes(), place=''); "
+        "content = (folder / 'bundle').read_bytes(); "
+        "bundle.open_bundle(content, trusted=trusted, now=None, place=''); "
+        "print({'urllib3', 'requests', 'tuf.ngclient', 'tuf.repository'} & set(sys.modules))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code % command, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert run.stdout.strip() == "set()"
 

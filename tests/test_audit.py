@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agent.audit import CHECKPOINTS, ENTRIES, AuditLog, LogReader, RecordFile, read_backlog
 from agent.base.append_file import AppendFile
@@ -19,6 +17,7 @@ from agent.trust.frames import parse_frame
 from agent.trust.keys import generate_signer
 from agent.trust.merkle import leaf_hash, root_of, verify_consistency
 from agent.trust.notes import open_checkpoint
+from agent.trust.proofs import verify_members
 from tests.audited import BOOT, AuditedUnit, frame_bytes
 from tests.fakes import NOON, FakeClock
 
@@ -286,53 +285,71 @@ def test_a_reader_follows_only_what_is_signed(directory):
     assert list(reader.follow()) == []
     note = log.checkpoint()
     log.append(entry(1))
-    assert list(reader.follow()) == [entry(0)]
+    assert list(reader.follow()) == [(0, entry(0))]
     assert (reader.size, reader.note) == (1, note)
     assert list(reader.follow()) == []
     log.checkpoint()
-    assert list(reader.follow()) == [entry(1)]
+    assert list(reader.follow()) == [(1, entry(1))]
     log.close()
 
 
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.data())
-@settings(deadline=None, max_examples=25)
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of four leaves, so that short logs have many."""
+    for module in ("agent.audit.reader", "agent.trust.proofs"):
+        monkeypatch.setattr(f"{module}.BLOCK_LEAVES", 4)
+    monkeypatch.setattr("agent.trust.proofs.BLOCK_LEVEL", 2)
+
+
 def test_a_reader_proves_growth_from_every_size_that_the_city_may_have_seen(
-    tmp_path_factory, batches, data
+    directory, small_blocks
 ):
-    directory = tmp_path_factory.mktemp("log") / "watch"
-    log = open_log(directory)
-    known = data.draw(st.integers(0, 12))
-    reader = LogReader(directory, known_size=known)
-    for batch in batches:
+    log, reader = open_log(directory), LogReader(directory)
+    for batch in (3, 1, 4, 1, 5, 9, 2, 6):
         log.append_all([entry(number) for number in range(batch)])
         log.checkpoint()
         assert len(list(reader.follow())) == batch
-        reader.acknowledge(data.draw(st.integers(0, reader.size + 2)))
+        leaves = leaves_in(directory)
+        for size in range(len(leaves) + 1):
+            assert reader.root_at(size) == root_of(leaves[:size])
+            verify_consistency(
+                old_size=size,
+                old_root=root_of(leaves[:size]),
+                size=len(leaves),
+                root=log.root(),
+                proof=reader.prove_from(size),
+            )
+    log.close()
+
+
+def test_a_reader_proves_where_entries_stand(directory, small_blocks):
+    log, reader = open_log(directory), LogReader(directory)
+    log.append_all([entry(number) for number in range(31)])
+    log.checkpoint()
+    list(reader.follow())
     leaves = leaves_in(directory)
-    for size in range(len(leaves) + 1):
-        verify_consistency(
-            old_size=size,
-            old_root=root_of(leaves[:size]),
-            size=len(leaves),
+    for indices in ({0}, {30}, {3, 4}, {0, 7, 8, 15, 30}, set(range(31))):
+        verify_members(
+            {index: leaves[index] for index in indices},
+            size=31,
             root=log.root(),
-            proof=reader.prove_from(size),
+            proof=reader.prove_members(indices),
         )
     log.close()
 
 
-def test_a_reader_holds_few_leaves_of_a_long_log(directory, monkeypatch):
-    monkeypatch.setattr("agent.audit.reader._HELD_LEAVES", 4)
-    log = open_log(directory)
+def test_a_reader_holds_one_hash_a_block_and_notices_when_a_block_is_damaged(
+    directory, small_blocks
+):
+    log, reader = open_log(directory), LogReader(directory)
     log.append_all([entry(number) for number in range(50)])
-    log.checkpoint()
-    reader = LogReader(directory)
-    assert len(list(reader.follow())) == 50
-    assert len(reader._later) <= 8
-    leaves = leaves_in(directory)
-    verify_consistency(
-        old_size=1, old_root=leaves[0], size=50, root=log.root(), proof=reader.prove_from(1)
-    )
     log.close()
+    assert len(list(reader.follow())) == 50
+    assert (len(reader._tree._roots), len(reader._tree._tail)) == (12, 2)
+    path = directory / ENTRIES
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    with pytest.raises(IntegrityError, match="damaged now"):
+        reader.prove_members([0])
 
 
 def test_a_reader_refuses_to_prove_what_was_never_there(directory):
@@ -399,9 +416,9 @@ def test_a_backlog_is_what_both_logs_leave_to_do(tmp_path):
     unit.upload(half, reads=6)
     unit.crash()
     backlog = read_backlog(unit.state / "audit/send")
-    reader = LogReader(unit.state / "audit/watch", known_size=backlog.known_size)
-    for item in reader.follow():
-        backlog.note_watched(item)
+    reader = LogReader(unit.state / "audit/watch")
+    for index, item in reader.follow():
+        backlog.note_watched(index, item)
     key = (Lane.READS, left)
     assert backlog.known_size == unit.watch.size
     assert backlog.to_upload(key, tuple(unit.hashes[left])) == ()

@@ -13,11 +13,12 @@ from agent.cli.models import open_models
 from agent.read import (
     CERTAIN_LOOKS,
     MERGE_MS,
+    WEAK_CONFIDENCE,
     Ballots,
     is_strange,
     read_crops,
 )
-from agent.vision.decode import MAX_SLOTS, Slots, normalise, spell
+from agent.vision.decode import MAX_SLOTS, Slots, measure_surety, normalise, spell
 from agent.vision.image import decode_picture
 from agent.vision.voting import Vote, join_slots
 from tests.fakes import NOON
@@ -88,12 +89,45 @@ def test_each_turn_shows_a_little_more_or_less_around_the_plate(reader):
     assert (crops[0] == crops[5]).all()
 
 
+def test_a_weak_look_gets_a_tighter_and_a_wider_one_in_one_more_call(reader):
+    plates = {
+        "7KXR482": make_corners(100, 100, 140, 70),
+        "3CEH915": make_corners(500, 300, 110, 55),
+    }
+    corners = np.stack(list(plates.values()))
+    crops = []
+
+    class Unsure:
+        def run(self, pixels, /):
+            crops.append(pixels.copy())
+            (columns,) = reader.network.run(pixels)
+            if len(crops) == 1:
+                columns[1] = np.log(np.exp(columns[1]) * 0.5 + 0.5 / columns.shape[2])
+            return [columns]
+
+    slots = read_crops(show_plates(plates), corners, replace(reader, network=Unsure()))
+    assert texts_of(slots) == list(plates)
+    assert [len(pixels) for pixels in crops] == [2, 2]
+    looks = {crops[0][1].tobytes(), crops[1][0].tobytes(), crops[1][1].tobytes()}
+    assert len(looks) == 3
+    assert measure_surety(slots)[1] > WEAK_CONFIDENCE
+
+
 def test_without_crops_the_network_is_not_asked(reader):
     counted = Counted(reader.network)
     none = np.zeros((0, 4, 2), np.float32)
     slots = read_crops(PICTURE, none, replace(reader, network=counted))
     assert slots.lengths.shape == (0,)
     assert counted.shapes == []
+
+
+def test_a_temperature_changes_how_sure_a_read_is_but_not_the_read(reader):
+    corners = make_corners(100, 80, 200, 100)[None]
+    picture = show_plates({"7KXR482": corners[0]})
+    plain = read_crops(picture, corners, reader)
+    cool = read_crops(picture, corners, replace(reader, temperature=3.0))
+    assert texts_of(cool) == texts_of(plain)
+    assert cool.log_probs.max(axis=2)[0, 0] < plain.log_probs.max(axis=2)[0, 0]
 
 
 # From here on looks are made by hand: what the ballots make of them is the subject.
@@ -104,13 +138,17 @@ def frame(index: int) -> Frame:
     return Frame(index=index, captured_at=at, sensor_ns=0, y=PICTURE, lores=PICTURE)
 
 
-def look(text: str, sureness: float = 0.97) -> Slots:
+def look(text: str, sureness: float = 0.97, complete: float = 0.99) -> Slots:
     log_probs = np.zeros((1, MAX_SLOTS, len(ALPHABET)), np.float32)
     for place, character in enumerate(text):
         row = np.full(len(ALPHABET), (1 - sureness) / (len(ALPHABET) - 1))
         row[ALPHABET.index(character)] = sureness
         log_probs[0, place] = normalise(np.log(row).astype(np.float32))
-    return Slots(log_probs=log_probs, lengths=np.array([len(text)]))
+    return Slots(
+        log_probs=log_probs,
+        lengths=np.array([len(text)]),
+        complete=np.log([complete]).astype(np.float32),
+    )
 
 
 def passage(track: int, first: int, last: int) -> Passage:
@@ -225,6 +263,11 @@ def test_another_text_a_moment_later_is_another_vehicle():
         pytest.param([look("7KXR482", 0.2)] * 2, {}, id="weak character"),
         pytest.param([look("7KXR482")], {"min_frames_agreed": 2}, id="one look"),
         pytest.param([look("7KXR482"), look("7KXR48Z")], {}, id="looks disagree"),
+        pytest.param([look("7KXR482", 0.68)] * 2, {}, id="all characters a little weak"),
+        pytest.param([look("7KXR482", complete=0.4)] * 4, {}, id="perhaps one overlooked"),
+        pytest.param(
+            [look("7KXR482")] * 5 + [look("7KXR48Z", 0.6)] * 3, {}, id="many looks disagree"
+        ),
         pytest.param([look("7K")] * 4, {}, id="too few characters"),
         pytest.param([look("")] * 4, {}, id="nothing to see"),
     ],

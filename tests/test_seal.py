@@ -8,12 +8,14 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent import seal
 from agent.base.clock import to_ms
 from agent.base.errors import IntegrityError
 from agent.base.lanes import Lane
 from agent.base.records import Direction, PlateText
 from agent.cli.open import open_items
-from agent.seal import COMMIT_BYTES, COMMIT_READS, Batch, Crop, Sealer, encode_crops, encode_reads
+from agent.seal import COMMIT_BYTES, COMMIT_READS, Batch, Crop, Sealer, encode_hits
+from agent.trust.alerts import StoredAlert, StoredEnd, decode_hits_text, encode_hits_text
 from agent.trust.contents import (
     DIRECTIONS,
     PLAINTEXT_LIMIT_BYTES,
@@ -27,10 +29,20 @@ from agent.trust.contents import (
 from agent.trust.frames import frame_hash, parse_frame
 from agent.trust.header import NO_FRAME
 from agent.trust.keys import generate_opener
-from tests.sealing import BOOT, NOON, plate_read, plate_reads
+from tests.sealing import BOOT, NOON, hit_end, plate_hit, plate_read, plate_reads
 
 CITY = generate_opener()
 SECOND_NS = 1_000_000_000
+
+
+def encode_reads(items):
+    """Return the plain text of sequences and their reads."""
+    return encode_reads_text([seal._stored_read(*item) for item in items])
+
+
+def encode_crops(items):
+    """Return the plain text of sequences and their crops."""
+    return encode_crops_text([seal._stored_crop(*item) for item in items])
 
 
 def new_sealer():
@@ -43,8 +55,18 @@ def new_sealer():
     )
 
 
+def seal_some(sealer, lane, count):
+    match lane:
+        case Lane.HITS:
+            return sealer.seal_hits([plate_hit(number) for number in range(count)])
+        case Lane.CROPS:
+            return sealer.seal_crops([crop(number) for number in range(count)])
+        case _:
+            return sealer.seal_reads([plate_read(number) for number in range(count)])
+
+
 def crop(number=0, jpeg=b"\xff\xd8 made up"):
-    return Crop(lane=Lane.READS, read_sequence=number, seen_at=NOON, jpeg=jpeg)
+    return Crop(read_sequence=number, seen_at=NOON, jpeg=jpeg)
 
 
 stored_crops = st.builds(
@@ -90,7 +112,7 @@ def test_decoded_reads_encode_to_the_same_plain_text(reads):
 
 @given(st.binary(max_size=300))
 def test_hostile_plain_text_is_refused_by_our_own_error(content):
-    for decode in (decode_reads_text, decode_crops_text):
+    for decode in (decode_reads_text, decode_hits_text, decode_crops_text):
         with pytest.raises(IntegrityError):
             decode(content)
         with pytest.raises(IntegrityError):
@@ -151,7 +173,7 @@ def test_a_confidence_a_little_over_one_is_certain():
 def test_a_read_that_the_format_cannot_hold_is_refused(changes):
     sealer = new_sealer()
     with pytest.raises(IntegrityError, match="plain text"):
-        sealer.seal(Lane.READS, [plate_read(**changes)])
+        sealer.seal_reads([plate_read(**changes)])
     assert sealer.next_sequence(Lane.READS) == 0
 
 
@@ -162,14 +184,14 @@ def test_a_stored_read_hides_the_plate():
 
 
 def test_a_frame_opens_to_its_reads():
-    commit = new_sealer().seal(Lane.READS, [plate_read(number) for number in range(3)])
+    commit = new_sealer().seal_reads([plate_read(number) for number in range(3)])
     frame = parse_frame(commit.content)
     assert frame.header == commit.header
     assert [item.text for item in open_items(frame, CITY)] == ["TEST000", "TEST001", "TEST002"]
 
 
 def test_a_frame_states_what_the_city_must_know():
-    header = new_sealer().seal(Lane.HITS, [plate_read(5), plate_read(3)]).header
+    header = new_sealer().seal_hits([plate_hit(5), hit_end(3)]).header
     assert (header.unit, header.boot, header.lane) == ("test-unit-1", BOOT, Lane.HITS)
     assert (header.first_ms, header.last_ms) == (to_ms(NOON) + 3900, to_ms(NOON) + 5900)
     assert (header.policy_sha256, header.model_sha256) == (bytes([1] * 32), bytes([2] * 32))
@@ -183,10 +205,7 @@ def test_sequences_and_chain_have_no_hole_and_no_fork(commits):
     following = dict.fromkeys(Lane, 0)
     previous = dict.fromkeys(Lane, NO_FRAME)
     for lane, count in commits:
-        if lane is Lane.CROPS:
-            commit = sealer.seal_crops([crop(number) for number in range(count)])
-        else:
-            commit = sealer.seal(lane, [plate_read(number) for number in range(count)])
+        commit = seal_some(sealer, lane, count)
         assert commit.header.first_sequence == following[lane]
         assert commit.header.count == count
         assert commit.header.previous_sha256 == previous[lane]
@@ -198,8 +217,8 @@ def test_sequences_and_chain_have_no_hole_and_no_fork(commits):
 
 def test_a_given_up_frame_leaves_a_hole_that_shows():
     sealer = new_sealer()
-    given_up = sealer.seal(Lane.READS, [plate_read()])
-    stored = sealer.seal(Lane.READS, [plate_read()])
+    given_up = sealer.seal_reads([plate_read()])
+    stored = sealer.seal_reads([plate_read()])
     assert stored.header.first_sequence == 1
     assert stored.header.previous_sha256 == given_up.sha256
 
@@ -208,13 +227,62 @@ def test_a_given_up_frame_leaves_a_hole_that_shows():
 def test_a_commit_holds_1_to_4096_reads(count):
     sealer = new_sealer()
     with pytest.raises(IntegrityError):
-        sealer.seal(Lane.READS, [plate_read()] * count)
+        sealer.seal_reads([plate_read()] * count)
     assert sealer.next_sequence(Lane.READS) == 0
 
 
-def test_reads_do_not_go_into_the_lane_crops():
-    with pytest.raises(IntegrityError, match="lane crops"):
-        new_sealer().seal(Lane.CROPS, [plate_read()])
+def test_alerts_and_ends_come_back_as_they_were():
+    commit = new_sealer().seal_hits([plate_hit(1, crop_jpeg=b"\xff\xd8 made up"), hit_end(2)])
+    alert, end = open_items(parse_frame(commit.content), CITY)
+    assert isinstance(alert, StoredAlert)
+    assert (alert.read.text, alert.sequence, alert.complete) == ("TEST001", 0, False)
+    assert (alert.list_version, alert.matched_ms - alert.list_issued_ms) == (7, 3_600_000)
+    assert [(m.purpose, m.agency, m.case) for m in alert.matches] == [
+        ("stolen-vehicle", "Police Department", "26-0117")
+    ]
+    assert alert.jpeg == b"\xff\xd8 made up"
+    assert isinstance(end, StoredEnd)
+    assert (end.sequence, end.alert_sequence, end.confirmed) == (1, 0, True)
+    assert end.last_ms == to_ms(NOON) + 2900
+    assert "TEST" not in repr(alert) + repr(end)
+
+
+@given(st.lists(plate_reads(), max_size=3), st.booleans())
+@settings(deadline=None)
+def test_decoded_alerts_encode_to_the_same_plain_text(reads, confirmed):
+    items = [plate_hit(0, read=read) for read in reads] + [hit_end(1, confirmed=confirmed)]
+    plaintext = encode_hits(list(enumerate(items, 5)))
+    assert encode_hits_text(decode_hits_text(plaintext)) == plaintext
+
+
+def test_an_end_holds_no_plate_and_no_picture():
+    plaintext = encode_hits([(5, hit_end(2, crop_jpeg=b"\xff\xd8 made up"))])
+    content = zstandard.decompress(plaintext)
+    assert b"TEST" not in content
+    assert b"made up" not in content
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"matches": ()},
+        {"list_version": -1},
+        {"matched_ms": -1},
+        {"list_issued_ms": 1 << 62},
+        {"complete": 1},
+    ],
+    ids=["no match", "version", "time", "far time", "number for a truth"],
+)
+def test_an_alert_that_the_format_cannot_hold_is_refused_and_uses_up_no_sequence(changes):
+    sealer = new_sealer()
+    with pytest.raises(IntegrityError):
+        sealer.seal_hits([plate_hit(1, hit=changes)])
+    assert sealer.next_sequence(Lane.HITS) == 0
+
+
+def test_an_end_of_an_alert_that_comes_later_is_refused():
+    with pytest.raises(IntegrityError, match="alert_sequence"):
+        encode_hits([(0, hit_end(1))])
 
 
 def test_a_commit_does_not_show_its_bytes():
@@ -273,5 +341,5 @@ def test_taking_starts_anew():
 def test_times_of_a_frame_are_those_of_its_reads_whatever_their_order():
     late = plate_read(last_seen=NOON + timedelta(hours=1))
     early = plate_read(last_seen=NOON)
-    header = new_sealer().seal(Lane.READS, [late, early]).header
+    header = new_sealer().seal_reads([late, early]).header
     assert header.last_ms - header.first_ms == 3_600_000

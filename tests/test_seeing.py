@@ -5,16 +5,19 @@ import pytest
 
 from agent.base.clock import to_ms
 from agent.base.errors import DeviceError
+from agent.base.health import WatchCounters
 from agent.base.lanes import Lane
 from agent.base.records import Direction
 from agent.base.settings import DetectSettings, ModelSettings, ReadSettings, TrackSettings
 from agent.cli.models import open_models
-from agent.detect import detect_plates
-from agent.gate import GateRules, admit, parse_hotlist
-from agent.read import Ballots, read_crops
+from agent.gate import GateRules, admit, find_matches
+from agent.pipeline.watch import Seeing, see_frame
+from agent.read import Ballots
 from agent.track import Tracker
-from tests.fakes import FakeCamera, FakeClock
+from tests.fakes import NOON, FakeCamera, FakeClock
+from tests.lists import make_list
 from tests.plates import make_corners, show_plates
+from tests.seeing import drive, watch
 
 ONE, TWO, THREE = "7KXR482", "3CEH915", "8TNP036"
 
@@ -22,38 +25,6 @@ ONE, TWO, THREE = "7KXR482", "3CEH915", "8TNP036"
 @pytest.fixture(scope="module")
 def models():
     return open_models(ModelSettings(), DetectSettings())
-
-
-def watch(camera, models):
-    """Carry all frames of `camera` along the road; return the reads of the vehicles."""
-    tracker = Tracker(TrackSettings())
-    ballots = Ballots(ReadSettings(), alphabet=models.reader.alphabet, keep_crops=True)
-    reads = []
-    with camera:
-        for frame in camera.frames():
-            found = detect_plates(frame, models.detector)
-            step = tracker.follow(found, frame, certain=ballots.certain, swapped=ballots.swapped)
-            corners = found.corners[step.wanted]
-            slots = read_crops(frame.y, corners, models.reader, turn=frame.index)
-            ballots.count(
-                frame, track_ids=step.track_ids[step.wanted], corners=corners, slots=slots
-            )
-            now_ms = to_ms(frame.captured_at)
-            reads += ballots.close(step.ended, alive=step.tracks["id"], now_ms=now_ms)
-    return [*reads, *ballots.finish(tracker.finish())]
-
-
-def drive(*vehicles, frames):
-    """Return pictures of vehicles (text, first frame, x) that come down the picture."""
-    pictures = []
-    for number in range(frames):
-        plates = {}
-        for text, first, x in vehicles:
-            y, width = 30 + 24 * (number - first), 100 + 3 * (number - first)
-            if number >= first and y + width / 2 < 480:
-                plates[text] = make_corners(x, y, width, width / 2)
-        pictures.append(show_plates(plates, width=640, height=480))
-    return pictures
 
 
 def test_vehicles_side_by_side_and_one_after_the_other_each_become_one_read(models):
@@ -91,6 +62,51 @@ def test_only_the_hit_passes_the_gate_in_the_mode_hits_only(models):
     pictures = drive((ONE, 0, 60), (TWO, 4, 380), frames=30)
     reads = watch(FakeCamera(pictures, clock=FakeClock()), models)
     rules = GateRules(mode="hits-only", min_hit_confidence=0.8, min_hit_frames=2)
-    hotlist = parse_hotlist(f"{TWO}\n".encode(), place="list.txt")
-    lanes = {read.text.characters: admit(read, rules=rules, hotlist=hotlist) for read in reads}
+    hotlist, now_ms = make_list(TWO), to_ms(NOON)
+    lanes = {
+        read.text.characters: admit(read, rules=rules, hotlist=hotlist, now_ms=now_ms)[0]
+        for read in reads
+    }
     assert lanes == {ONE: None, TWO: Lane.HITS}
+
+
+def first_leads(pictures, models, wanted):
+    """Return the frames in which `wanted` is a lead, and that in which its passage is over."""
+    seeing = Seeing(
+        detector=models.detector,
+        tracker=Tracker(TrackSettings()),
+        reader=models.reader,
+        ballots=Ballots(ReadSettings(), alphabet=models.reader.alphabet, keep_crops=True),
+    )
+    rules = GateRules(mode="hits-only", min_hit_confidence=0.8, min_hit_frames=3)
+    hotlist, counters, leads, over = make_list(wanted), WatchCounters(), [], None
+
+    def is_lead(read):
+        return bool(find_matches(read, rules=rules, hotlist=hotlist, now_ms=to_ms(NOON)))
+
+    with FakeCamera(pictures, clock=FakeClock()) as camera:
+        for frame in camera.frames():
+            sight = see_frame(frame, seeing, counters, is_lead=is_lead)
+            leads += [(frame.index, read) for read in sight.leads]
+            if any(read.text.characters == wanted for read in sight.done):
+                over = frame.index
+    assert counters.failed_frames == 0
+    return leads, over
+
+
+def test_a_hit_is_seen_as_soon_as_enough_frames_agree_long_before_its_passage_is_over(models):
+    pictures = drive((ONE, 0, 60), (TWO, 4, 380), frames=30)
+    pictures += [np.full((480, 640), 120, np.uint8)] * 60
+    leads, over = first_leads(pictures, models, TWO)
+    (index, read), *_ = leads
+    assert read.text.characters == TWO
+    assert len(read.crop_jpeg) > 500
+    assert index <= 4 + 6
+    assert over > index + 30
+
+
+def test_a_parked_car_is_a_lead_while_it_stands_there(models):
+    pictures = [show_plates({ONE: make_corners(60, 200, 140, 70)}, width=640, height=480)] * 40
+    leads, over = first_leads(pictures, models, ONE)
+    assert leads[0][0] <= 6
+    assert over is None

@@ -9,9 +9,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from agent.base.errors import CredentialError, RefusedError, UplinkError
+from agent.trust.answers import LogPosition, UnverifiedReceipt
 from agent.trust.policy import Endpoint
 from agent.trust.uploads import Upload, decode_upload, idempotency_key
-from agent.uplink import LogPosition, UnverifiedReceipt, Uplink, _spki_of
+from agent.uplink import Uplink, _spki_of
 from tests.certificates import LAST_YEAR, SERVER_NAME, Identity, issue, make_authority
 from tests.tls_servers import (
     OK,
@@ -26,7 +27,15 @@ from tests.tls_servers import (
 )
 
 SECRET = b"sealed bytes that must not go astray"
-UPLOAD = Upload(frames=(SECRET,), checkpoint="a note", previous_size=3, proof=(bytes(32),))
+UPLOAD = Upload(
+    frames=(SECRET,),
+    checkpoint="a note",
+    previous_size=3,
+    proof=(bytes(32),),
+    segment="1780000000000-00000000-000000",
+    places=((4, 5),),
+    membership=(bytes(32),),
+)
 OPEN_FILES = Path("/proc/self/fd")
 RECEIPT = UnverifiedReceipt(b"receipt")
 
@@ -410,3 +419,35 @@ def test_no_file_descriptor_is_left_behind(town):
             with pytest.raises(UplinkError):
                 deliver(town, server)
     assert len(list(OPEN_FILES.iterdir())) == before
+
+
+def test_a_greeting_makes_sure_who_answers_and_says_nothing(town):
+    with town.serve(listening) as server:
+        uplink = town.uplink(server.port)
+        assert uplink.greet() == "127.0.0.1"
+        assert uplink.greet() == "127.0.0.1"
+    assert (server.connections, server.received) == (2, b"")
+
+
+def test_a_greeting_finds_out_that_the_city_does_not_take_the_certificate(town):
+    stranger = make_authority("Another")
+    with (
+        town.serve(listening, client_authority=stranger) as server,
+        pytest.raises(CredentialError, match="does not accept"),
+    ):
+        town.uplink(server.port).greet()
+
+
+def test_a_greeting_to_another_key_ends_before_a_byte(town):
+    other = issue(town.authority, "endpoint", server_name=SERVER_NAME)
+    with (
+        town.serve(listening, identity=other) as server,
+        pytest.raises(UplinkError, match="not pinned"),
+    ):
+        town.uplink(server.port).greet()
+    assert server.received == b""
+
+
+def test_a_far_side_that_hangs_up_on_a_greeting_is_not_the_city_s(town):
+    with town.serve(answering()) as server, pytest.raises(UplinkError):
+        town.uplink(server.port).greet()

@@ -8,15 +8,16 @@ from typing import Final
 from agent.base.disk import SYSTEM_DISK, Disk
 from agent.base.segments import disk_errors
 from agent.trust.entries import ENTRY_LIMIT_BYTES
-from agent.trust.journal import OVERHEAD_BYTES, take_record
+from agent.trust.journal import OVERHEAD_BYTES, take_record, take_records
 from agent.trust.notes import NOTE_LIMIT_BYTES, last_note, split_notes
 
 ENTRIES: Final = "entries"
 CHECKPOINTS: Final = "checkpoints"
 FILE_MODE: Final = 0o640  # the other process, another user of the same group, reads it
 SYNC_NOTES_BYTES: Final = 16_384
-"""Notes are waited for when so many bytes of them are not: a minute's worth, more or less."""
-_CHUNK_BYTES: Final = 1_048_576
+"""Notes are waited for when so many bytes of them are not: some 40 of them."""
+_CHUNK_BYTES: Final = 131_072
+"""What is made of so many bytes of entries still fits a processor's cache."""
 _NOTE_BEGIN: Final = b"\n\nhomeplate/"
 
 
@@ -43,6 +44,35 @@ class RecordFile:
                 yield from self._take(self._reading(descriptor, self.offset))
             finally:
                 self._disk.close(descriptor)
+
+    def batches(self, *, until: int | None = None) -> Iterator[list[bytes]]:
+        """Yield what `follow` yields, many at a time.
+
+        Args:
+            until: Take no record that ends behind this place in the file.
+
+        Raises:
+            DeviceError: The file cannot be read.
+        """
+        with disk_errors(self.path):
+            descriptor = self._disk.open(self.path, os.O_RDONLY)
+            try:
+                yield from self._take_many(self._reading(descriptor, self.offset), until)
+            finally:
+                self._disk.close(descriptor)
+
+    def _take_many(self, read: Callable[[], bytes], until: int | None) -> Iterator[list[bytes]]:
+        rest = b""
+        while chunk := read():
+            buffer = rest + chunk
+            end = len(buffer) if until is None else min(len(buffer), until - self.offset)
+            contents, at = take_records(buffer, 0, end)
+            self.offset += at
+            rest = buffer[at:]
+            if contents:
+                yield contents
+            if len(rest) > ENTRY_LIMIT_BYTES + OVERHEAD_BYTES:  # no record is that long
+                return
 
     def _reading(self, descriptor: int, offset: int) -> Callable[[], bytes]:
         """Return a function that returns the next bytes of the file at each call."""

@@ -14,14 +14,14 @@ from agent.audit.files import (
 )
 from agent.base.append_file import AppendFile, make_directory
 from agent.base.clock import Clock, to_ms
-from agent.base.disk import SYSTEM_DISK, Disk, sync_bytes, sync_names
+from agent.base.disk import SYSTEM_DISK, Disk, sync_names
 from agent.base.errors import ConfigError, DeviceError, SpoolFullError
 from agent.base.lanes import Lane
 from agent.base.segments import disk_errors
-from agent.trust.entries import Boot, Entry, Gap, Sealed, decode_entry, encode_entry
+from agent.trust.entries import Boot, Entry, Gap, Sealed, decode_entries, encode_entry
 from agent.trust.header import FrameHeader
 from agent.trust.journal import encode_record
-from agent.trust.merkle import Tree, leaf_hash
+from agent.trust.merkle import Tree, leaf_hash, leaf_hashes
 from agent.trust.notes import (
     NO_NOTE,
     Checkpoint,
@@ -96,6 +96,11 @@ class AuditLog:
         """Add one entry and return its index; see `append_all`."""
         return self.append_all((entry,))
 
+    @property
+    def failed(self) -> bool:
+        """Whether the disk failed, so that this log takes no more."""
+        return self._failed
+
     def append_all(self, entries: Sequence[Entry]) -> int:
         """Add entries with one write and one fdatasync; return the index of the first.
 
@@ -159,13 +164,10 @@ class AuditLog:
 
     def _remember(self, entry: Entry) -> None:
         self.latest_ms = max(self.latest_ms, entry.at_ms)
-        match entry:
-            case Boot(boot=boot):
-                self._boot, self._last = boot, {}
-            case Sealed(lane=lane, last=last):
-                self._last[lane] = last
-            case _:
-                pass
+        if isinstance(entry, Sealed):
+            self._last[entry.lane] = entry.last
+        elif isinstance(entry, Boot):
+            self._boot, self._last = entry.boot, {}
 
     def _write(self, content: bytes) -> None:
         if self._failed:
@@ -180,15 +182,21 @@ class AuditLog:
             raise
 
     def _recover(self, clock: Clock) -> None:
-        """Read the log back, hold it against its last checkpoint, cut a torn end."""
-        with disk_errors(self._entries.path):
-            sync_bytes(self._disk, self._entries.path)  # a killed process may not have
+        """Read the log back, hold it against its last checkpoint, cut a torn end.
+
+        A killed process may leave whole entries that stand in memory only. The first append, of
+        the `boot` that every start begins with, waits for them too, before anything is signed.
+        """
         records = RecordFile(self._entries.path, self._disk)
-        for content in records.follow():
-            self._tree.append(leaf_hash(content))
-            self._remember(decode_entry(content))
+        for contents in records.batches():
+            leaves = leaf_hashes(contents)
+            signed = max(self._head.size - self._tree.size, 0)
+            self._tree.extend(leaves[:signed])
             if self._tree.size == self._head.size:
                 require_head(self._head, size=self._tree.size, root=self._tree.root())
+            self._tree.extend(leaves[signed:])
+            for entry in decode_entries(contents):
+                self._remember(entry)
         if self._tree.size < self._head.size:
             require_head(self._head, size=self._tree.size, root=self._tree.root())
         self._entries.size_bytes = records.offset

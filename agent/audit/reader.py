@@ -1,9 +1,8 @@
 """The log of the other process, and what is to be done after reading both."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final
 
 from agent.audit.files import CHECKPOINTS, ENTRIES, NoteFile, RecordFile
 from agent.base.disk import SYSTEM_DISK, Disk
@@ -11,11 +10,9 @@ from agent.base.errors import IntegrityError
 from agent.base.segments import disk_errors
 from agent.trust.backlog import Backlog
 from agent.trust.entries import Entry, decode_entry
-from agent.trust.merkle import Proof, Tree, leaf_hash
+from agent.trust.merkle import Proof, leaf_hash
 from agent.trust.notes import peek_checkpoint, require_head
-
-_HELD_LEAVES: Final = 65_536
-"""4 MiB of hashes; a proof from further back reads the file again."""
+from agent.trust.proofs import BLOCK_LEAVES, BlockTree
 
 
 class LogReader:
@@ -23,19 +20,17 @@ class LogReader:
 
     Args:
         directory: Of the other log; it may not be there yet.
-        known_size: Size that the city has seen: proofs start there or later.
+        disk: Where it is.
     """
 
-    def __init__(self, directory: Path, *, known_size: int = 0, disk: Disk = SYSTEM_DISK) -> None:
+    def __init__(self, directory: Path, *, disk: Disk = SYSTEM_DISK) -> None:
         self._disk = disk
         self._records = RecordFile(directory / ENTRIES, disk)
         self._directory = directory
         self._notes = NoteFile(directory / CHECKPOINTS, disk)
-        self._known_size = known_size
-        self._tree = Tree()
-        self._base = Tree()
-        """Behind the tree by the leaves held."""
-        self._later: list[bytes] = []
+        self._tree = BlockTree(self._read_block)
+        self._marks: list[int] = []
+        """Where in the file each block of the tree begins."""
         self.note = ""
         """The last checkpoint that was followed, as signed."""
 
@@ -44,8 +39,8 @@ class LogReader:
         """Entries that were followed; after `follow` the size in the checkpoint `note`."""
         return self._tree.size
 
-    def follow(self) -> Iterator[Entry]:
-        """Yield the entries that were signed since the last call. Take them all.
+    def follow(self) -> Iterator[tuple[int, Entry]]:
+        """Yield the entries that were signed since the last call, with their index. Take them all.
 
         Raises:
             IntegrityError: The log is not the one that was signed.
@@ -56,10 +51,14 @@ class LogReader:
         if not note or note == self.note:
             return
         head = peek_checkpoint(note)
+        before = self._records.offset
         for content in islice(self._records.follow(), max(head.size - self.size, 0)):
-            self._take_leaf(leaf_hash(content))
-            yield decode_entry(content)
-        require_head(head, size=self._tree.size, root=self._tree.root())
+            if not self.size % BLOCK_LEAVES:
+                self._marks.append(before)
+            self._tree.append(leaf_hash(content))
+            before = self._records.offset
+            yield self.size - 1, decode_entry(content)
+        require_head(head, size=self.size, root=self._tree.root(self.size))
         self.note = note
 
     def has_signed(self, size: int) -> bool:
@@ -81,6 +80,15 @@ class LogReader:
             raise IntegrityError(message)
         return False
 
+    def root_at(self, size: int) -> bytes:
+        """Return the root of the log's first `size` entries.
+
+        Raises:
+            IntegrityError: The log is shorter.
+            DeviceError: The disk failed.
+        """
+        return self._tree.root(self._require(size))
+
     def prove_from(self, old_size: int) -> Proof:
         """Return the consistency proof from `old_size` to the checkpoint `note`.
 
@@ -89,44 +97,30 @@ class LogReader:
                 what is here.
             DeviceError: The disk failed.
         """
-        if not 0 <= old_size <= self.size:
-            message = f"{self._directory}: {self.size} entries; the city has seen {old_size}"
+        return self._tree.prove_growth(self._require(old_size))
+
+    def prove_members(self, indices: Iterable[int]) -> Proof:
+        """Return the proof that entries stand at these indices under the checkpoint `note`.
+
+        Raises:
+            DeviceError: The disk failed.
+        """
+        return self._tree.prove_members(indices)
+
+    def _require(self, size: int) -> int:
+        if not 0 <= size <= self.size:
+            message = f"{self._directory}: {self.size} entries; the city has seen {size}"
             raise IntegrityError(message)
-        if old_size == 0:
-            return ()
-        if old_size >= self._base.size:
-            later = self._later[old_size - self._base.size :]
-            return self._tree_at(old_size).prove_growth(later)
-        leaves = (
-            leaf_hash(content) for content in RecordFile(self._records.path, self._disk).follow()
-        )
-        tree = Tree(islice(leaves, old_size))
-        return tree.prove_growth(list(islice(leaves, self.size - old_size)))
+        return size
 
-    def acknowledge(self, size: int) -> None:
-        """Take note that the city has seen `size` entries: no proof need start before."""
-        self._let_go(min(size, self.size) - self._base.size)
-
-    def _take_leaf(self, leaf: bytes) -> None:
-        self._tree.append(leaf)
-        self._later.append(leaf)
-        if self.size <= self._known_size:
-            self._let_go(1)
-        elif len(self._later) > 2 * _HELD_LEAVES:
-            self._let_go(_HELD_LEAVES)
-
-    def _let_go(self, count: int) -> None:
-        """Hold the oldest `count` leaves no longer."""
-        count = max(count, 0)
-        for leaf in self._later[:count]:
-            self._base.append(leaf)
-        del self._later[:count]
-
-    def _tree_at(self, size: int) -> Tree:
-        tree = self._base.copy()
-        for leaf in self._later[: size - self._base.size]:
-            tree.append(leaf)
-        return tree
+    def _read_block(self, block: int) -> list[bytes]:
+        records = RecordFile(self._records.path, self._disk)
+        records.offset = self._marks[block]
+        leaves = [leaf_hash(content) for content in islice(records.follow(), BLOCK_LEAVES)]
+        if len(leaves) < BLOCK_LEAVES:
+            message = f"{self._directory}: entries that were whole before are damaged now"
+            raise IntegrityError(message)
+        return leaves
 
 
 def read_backlog(send: Path, disk: Disk = SYSTEM_DISK) -> Backlog:

@@ -6,6 +6,7 @@ HomeplateError             70
 ├── DeviceError            69  the unit: camera, clock, temperature
 ├── CredentialError        77  provisioning: keys and certificates
 ├── IntegrityError         65  stop and report: bytes that are not what they claim to be
+│   └── PolicyError        79  the city: a policy that a unit refuses, with the reason
 ├── SpoolFullError         73  the unit: disk or quota
 └── UplinkError            75  try again later
     └── RefusedError       76  the city said no; trying again changes nothing
@@ -48,6 +49,22 @@ class IntegrityError(HomeplateError):
     """Bytes are not what they claim to be; stop using them and report."""
 
     exit_code = 65
+
+
+class PolicyError(IntegrityError):
+    """A policy bundle is refused; the one before stays in force.
+
+    Args:
+        message: For people.
+        reason: One word for machines: size, format, unknown-field, root, signature, expired,
+            not-yet-valid, rollback, fork, mix, hash, unit, policy, legal, models, hotlist-keys.
+    """
+
+    exit_code = 79
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class SpoolFullError(HomeplateError):

@@ -1,14 +1,29 @@
 """Counters of a running service; numbers only, so they may be logged and shown."""
 
 from dataclasses import asdict, dataclass
+from typing import Final
+
+LIFETIMES: Final = (
+    (1, "forgotten_within_1s"),
+    (2, "forgotten_within_2s"),
+    (5, "forgotten_within_5s"),
+    (10, "forgotten_within_10s"),
+    (30, "forgotten_within_30s"),
+    (60, "forgotten_within_60s"),
+    (180, "forgotten_within_180s"),
+)
+"""Seconds, and the counter of the reads that lived so long at most and longer than the one before.
+180 s is what New Hampshire allows a read that is no hit (RSA 261:75-b)."""
 
 
 @dataclass(slots=True, kw_only=True)
 class WatchCounters:
     """What the watcher did since its start.
 
-    Every passage ends in exactly one of hits, reads, turned_away; every hit and read is later
-    sealed or dropped.
+    In the mode `all`, every passage is a hit or a read: passages = hits + reads. In `hits-only` it
+    is a hit or is forgotten: passages = hits + turned_away + unreadable, and the counters of
+    lifetimes add up to turned_away + unreadable. What is kept is sealed or dropped: alerts + ends
+    + reads = sealed + dropped.
     """
 
     frames: int = 0
@@ -21,15 +36,35 @@ class WatchCounters:
     passages: int = 0
     """Vehicles that passed."""
     unreadable: int = 0
-    """Passages whose read abstained; they are kept as such in the mode `all`."""
+    """Passages whose read abstained; they are kept as reads in the mode `all`."""
+    alerts: int = 0
+    """Hits told of: one a passage, most while the vehicle is in view."""
+    ends: int = 0
+    """Alerts whose passage is over, and told so."""
+    withdrawn: int = 0
+    """Ends of alerts that the vote over the whole passage does not confirm."""
     hits: int = 0
+    """Passages that were hits."""
     reads: int = 0
+    """Passages kept as reads."""
     turned_away: int = 0
-    """Passages that the gate did not let through; they never leave memory."""
+    """Readable passages that the gate did not let through; they never leave memory."""
+    forgotten_within_1s: int = 0
+    """Passages that never left memory, by the time from their first sight to their end."""
+    forgotten_within_2s: int = 0
+    forgotten_within_5s: int = 0
+    forgotten_within_10s: int = 0
+    forgotten_within_30s: int = 0
+    forgotten_within_60s: int = 0
+    forgotten_within_180s: int = 0
+    forgotten_later: int = 0
+    """Vehicles that stood in view for longer."""
+    hotlist_expired: int = 0
+    """1 = the hotlist in use has expired: no alerts."""
     sealed: int = 0
-    """Hits and reads on disk and in the log."""
+    """Alerts, ends and reads on disk and in the log."""
     dropped: int = 0
-    """Hits and reads that could not be kept; the log says why."""
+    """Alerts, ends and reads that could not be kept; the log says why."""
     crops_sealed: int = 0
     crops_dropped: int = 0
     frames_sealed: int = 0
@@ -52,6 +87,8 @@ class SendCounters:
     failures: int = 0
     """Requests that did not; what they carried is sent again."""
     receipts_refused: int = 0
+    errands_failed: int = 0
+    """Requests for policy or hotlist and heartbeats that did not come through."""
     segments_deleted: int = 0
     expired: int = 0
     """Segments deleted at the end of their retention."""

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Final
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -29,8 +30,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=repr, ensure_ascii=False)
 
 
+TALKATIVE: Final = ("tuf", "securesystemslib")
+"""Libraries that tell at `info` of each signature that is not there."""
+
+
 def set_up_logging(*, level: str) -> None:
     """Send all events of `level` and above to standard error. Called by `cli/` only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for library in TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -1,10 +1,15 @@
-"""What is in memory stays there: no core file, no reading by other processes of the same user."""
+"""What is in memory stays there, and no more is held than is used."""
 
 import ctypes
 import resource
 from typing import Final
 
 _PR_SET_DUMPABLE: Final = 4
+
+
+def wipe(buffer: bytearray) -> None:
+    """Overwrite a secret with zeros where it lies."""
+    buffer[:] = bytes(len(buffer))
 
 
 def forbid_dumps() -> None:
@@ -17,3 +22,13 @@ def forbid_dumps() -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def return_freed() -> None:
+    """Give freed memory back to the system; glibc keeps much of what large buffers leave.
+
+    Other C libraries do without: there is nothing to call.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

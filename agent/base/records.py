@@ -14,6 +14,9 @@ Corners = NDArray[np.float32]
 """(N, 4, 2) x, y in pixels of the full frame; order top left, top right, bottom right, bottom left
 as the plate's text is read."""
 
+Hidden = NDArray[np.bool_]
+"""(H, W) True for the pixels of the full frame that no stage may use."""
+
 LogProbs = NDArray[np.float32]
 """(N, S, C) natural logarithms of probabilities: crops, slots, classes; the last class is blank."""
 
@@ -43,7 +46,10 @@ class Frame:
     y: Plane = field(repr=False)
     """(H, W) at full resolution."""
     lores: Plane = field(repr=False)
-    """(h, w) the same view at low resolution, for the detector."""
+    """(h, w) the same view at low resolution, for the detector; what is hidden is grey here."""
+    hidden: Hidden | None = field(default=None, repr=False)
+    """The privacy mask; None = nothing is hidden. In `y` these pixels still show what the sensor
+    saw: no plate that reaches into them is handed on, and whoever shows a frame blanks them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +63,10 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A plate that was followed through the picture and is gone, or was told apart from its heir.
+    """A plate that was followed through the picture: all the way, or so far.
 
-    What was read of it is known to the reading stage under `track_id`.
+    It is over when the plate is gone or was told apart from its heir. What was read of it is known
+    to the reading stage under `track_id`.
     """
 
     track_id: int
@@ -70,6 +77,25 @@ class Passage:
     first_frame: int
     last_frame: int
     direction: Direction
+    also: tuple[int, ...] = ()
+    """Numbers of further tracks of the same vehicle, which was out of sight for a moment."""
+
+
+def merge_passages(one: Passage, other: Passage) -> Passage:
+    """Return the passage that covers both."""
+    first, last = sorted((one, other), key=lambda passage: passage.first_frame)
+    tracks = {one.track_id, *one.also, other.track_id, *other.also}
+    longer = max(one, other, key=lambda passage: passage.frames_seen)
+    return Passage(
+        track_id=first.track_id,
+        frames_seen=one.frames_seen + other.frames_seen,
+        first_seen=first.first_seen,
+        last_seen=max(one.last_seen, other.last_seen),
+        first_frame=first.first_frame,
+        last_frame=max(one.last_frame, last.last_frame),
+        direction=longer.direction,
+        also=tuple(sorted(tracks - {first.track_id})),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +128,8 @@ class PlateRead:
     """x1, y1 … x4, y4 of the best crop, pixels of the full frame."""
     crop_jpeg: bytes = field(repr=False)
     """The plate alone, rectified; empty where no crop was kept."""
+    tracks: tuple[int, ...] = ()
+    """Numbers of the vehicle's tracks; they end with this start and are not kept."""
 
     @property
     def confidence(self) -> float:

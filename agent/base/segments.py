@@ -13,7 +13,7 @@ from agent.base.errors import DeviceError, SpoolFullError
 from agent.base.lanes import Lane
 
 _NAME: Final = re.compile(r"(?P<first_ms>\d{13})-[0-9a-f]{8}-\d{6}\.(?P<state>open|seg)", re.ASCII)
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def disk_errors(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         found = f"{error.filename or place}: the disk"
-        if error.errno in _FULL:
+        if error.errno in FULL:
             message = f"{found} is full ({error.strerror}); make room"
             raise SpoolFullError(message) from error
         message = f"{found} failed ({error.strerror}); check the card and its mount"

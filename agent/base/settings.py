@@ -2,6 +2,7 @@
 
 What the city decides (endpoint, keys, mode, retention, quota) is not here but in the policy;
 secrets are credential files. Every setting has a default but the unit's name and the camera.
+Why each is there and what it may be stands in deploy/unit.example.toml.
 """
 
 from typing import Annotated, Literal
@@ -10,19 +11,67 @@ import msgspec
 from msgspec import Meta
 
 from agent.base.errors import ConfigError
+from agent.base.shapes import check_line, check_polygon
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 UnitId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Path = Annotated[str, Meta(min_length=1, max_length=4096)]
+Label = Annotated[str, Meta(max_length=100)]
+Position = tuple[Annotated[float, Meta(ge=-90, le=90)], Annotated[float, Meta(ge=-180, le=180)]]
+Point = tuple[Share, Share]
+"""x, y in shares of the picture's width and height, from its top left corner."""
+Polygon = Annotated[tuple[Point, ...], Meta(min_length=3, max_length=32)]
+
+
+class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the unit stands: shown to people by `check` and `status`, never sent with a read."""
+
+    name: Label = ""
+    position: Position | None = None
+    """Latitude, longitude in degrees, WGS 84."""
+    heading_degrees: Annotated[float, Meta(ge=0, lt=360)] | None = None
+    """Where the camera looks, clockwise from true north."""
+    fastest_kmh: Annotated[float, Meta(ge=1, le=300)] = 70.0
+    """Traffic is not faster, or its reads may be lost to blur."""
 
 
 class CameraSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where frames come from."""
 
-    source: Annotated[str, Meta(min_length=1)]
+    source: Path
     """A video file, a folder of pictures, or an rtsp:// address."""
     realtime: bool = False
     """Play a file at its own pace; without, as fast as the agent goes."""
     lores_width_px: Annotated[int, Meta(ge=160, le=1920)] = 640
+
+
+class ExposureSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the sensor may look: files and streams come with their own exposure."""
+
+    longest_us: Annotated[int, Meta(ge=20, le=33_000)] = 1000
+
+
+class MaskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parts of the picture that no stage may see."""
+
+    polygons: Annotated[tuple[Polygon, ...], Meta(max_length=32)] = ()
+
+    def __post_init__(self) -> None:
+        for number, polygon in enumerate(self.polygons):
+            check_polygon(polygon, place=f"polygons[{number}]")
+
+
+class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One lane of the road: where it crosses the picture at the place where plates are read."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+    left: Point
+    """The lane's left edge, as the camera sees it."""
+    right: Point
+    width_m: Annotated[float, Meta(ge=2, le=10)] = 3.5
+
+    def __post_init__(self) -> None:
+        check_line(self.left, self.right, place="left, right")
 
 
 class DetectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,8 +96,9 @@ class TrackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class ReadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Reading plates."""
 
-    min_char_confidence: Share = 0.7
-    """A read whose weakest character is below abstains."""
+    min_char_confidence: Share = 0.5
+    """A read whose weakest character is below abstains; so does one whose whole text is less
+    probable than the reader's manifest asks."""
     min_frames_agreed: Annotated[int, Meta(ge=1, le=100)] = 2
     min_characters: Annotated[int, Meta(ge=1, le=16)] = 4
 
@@ -56,7 +106,7 @@ class ReadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The two networks."""
 
-    directory: str = ""
+    directory: Annotated[str, Meta(max_length=4096)] = ""
     """Folder with manifest.toml; empty = the one that came with the agent."""
     threads: Annotated[int, Meta(ge=1, le=16)] = 1
 
@@ -77,27 +127,44 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How long reads and crops are gathered for one upload; hits never wait."""
     timeout_s: Annotated[float, Meta(ge=1, le=120)] = 15.0
     max_back_off_s: Annotated[float, Meta(ge=1, le=3600)] = 300.0
+    policy_interval_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    """How often the city is asked for a newer policy."""
+    heartbeat_interval_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    """How often the city is told how the unit is; refused policies are told at once."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One unit's settings."""
 
     unit: UnitId
-    state_directory: Annotated[str, Meta(min_length=1)] = "/var/lib/homeplate"
+    state_directory: Path = "/var/lib/homeplate"
     """Holds spool/ and audit/."""
-    policy: Annotated[str, Meta(min_length=1)] = "/etc/homeplate/policy.json"
-    credentials: Annotated[str, Meta(min_length=1)] = "/etc/homeplate/credentials"
+    policy: Path = "/etc/homeplate/policy.bundle"
+    """The signed policy bundle as flashed; a newer accepted one lies in the state directory."""
+    root: Path = "/etc/homeplate/root.json"
+    """The city's trusted root as flashed."""
+    exchange_directory: Path = "/run/homeplate"
+    """A tmpfs folder through which the sender hands policy and hotlist to the watcher."""
+    credentials: Path = "/etc/homeplate/credentials"
     """Folder with watch.key, send.key, tls.key, tls.crt."""
-    hotlist: str = ""
-    """Hotlist file; needed in the mode hits-only."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    site: SiteSettings = SiteSettings()
     camera: CameraSettings
+    exposure: ExposureSettings = ExposureSettings()
+    mask: MaskSettings = MaskSettings()
+    lanes: Annotated[tuple[LaneSettings, ...], Meta(max_length=12)] = ()
     detect: DetectSettings = DetectSettings()
     track: TrackSettings = TrackSettings()
     read: ReadSettings = ReadSettings()
     models: ModelSettings = ModelSettings()
     spool: SpoolSettings = SpoolSettings()
     uplink: UplinkSettings = UplinkSettings()
+
+    def __post_init__(self) -> None:
+        names = [lane.name for lane in self.lanes]
+        if len(set(names)) != len(names):
+            message = "lanes: two have the same name"
+            raise ValueError(message)
 
 
 def parse_settings(content: bytes, *, place: str) -> Settings:
@@ -114,5 +181,5 @@ def parse_settings(content: bytes, *, place: str) -> Settings:
     try:
         return msgspec.toml.decode(content, type=Settings)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        message = f"{place}: {error}; see deploy/agent.example.toml for every setting"
+        message = f"{place}: {error}; see deploy/unit.example.toml for every setting"
         raise ConfigError(message) from error

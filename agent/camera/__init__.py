@@ -7,6 +7,33 @@ from typing import Protocol, Self
 from agent.base.records import Frame
 
 
+class Source(Protocol):
+    """What the watcher is given: a camera that may also say that no frame came for a while."""
+
+    @property
+    def broken_frames(self) -> int:
+        """As `Camera`."""
+        ...
+
+    def frames(self) -> Iterator[Frame | None]:
+        """As `Camera`; None each time that a moment has passed without a frame."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Give everything back; a second time does nothing."""
+        ...
+
+
 class Camera(Protocol):
     """Something that gives frames; it is open until its `with` block ends."""
 

@@ -16,10 +16,18 @@ COMMANDS = {
     "run": ("agent.cli.run", "both services in one terminal, for trying out"),
     "watch": ("agent.cli.watch", "the watcher: camera to spool; has no network"),
     "send": ("agent.cli.send", "the sender: spool to the city's endpoint; sees only sealed bytes"),
+    "check": ("agent.cli.check", "is this unit fit for service? coded answers, and what to do"),
+    "status": ("agent.cli.status", "what a running unit does: pace, queue, policy, health"),
     "bench": ("agent.cli.bench", "measure speed and accuracy on recorded video or pictures"),
     "open": ("agent.cli.open", "city side: open sealed frames with the city's key"),
+    "hotlist": ("agent.cli.hotlist", "city side: sign and check the list of looked-for plates"),
     "city": ("agent.cli.city", "city side: make and destroy the keys that open reads"),
+    "policy": ("agent.cli.policy", "city side: write, sign and publish what units do"),
     "audit": ("agent.cli.audit", "check a unit's logs, receipts and balance"),
+    "unit": ("agent.cli.unit_add", "city side: make the bundle of a new unit"),
+    "flash": ("agent.cli.flash", "write a unit's bundle to its boot partition or an image"),
+    "enroll": ("agent.cli.enroll", "the unit's first start: makes its keys, asks the city in"),
+    "retire": ("agent.cli.retire", "the unit's end: destroys spool and keys, tells the city"),
     "models": ("agent.cli.models", "check the two networks against their manifest"),
 }
 """Name → module and one line of help; each module has `add_arguments` and `run`."""

@@ -5,9 +5,11 @@ the unit's two log keys as they were enrolled. Neither the unit nor the city is 
 """
 
 import argparse
+import gc
 import json
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +20,13 @@ from agent.base.errors import ConfigError, IntegrityError
 from agent.base.files import read_bounded
 from agent.base.lanes import Lane
 from agent.base.segments import disk_errors
-from agent.cli.audit_report import Report, describe, draw_table
+from agent.cli.audit_report import TOLD, Report, describe, draw_table
 from agent.spool import SpoolReader
 from agent.trust.backlog import SegmentKey
 from agent.trust.balance import (
     Book,
     Finding,
+    Origin,
     SegmentContent,
     balance_reads,
     check_sequences,
@@ -31,10 +34,12 @@ from agent.trust.balance import (
     check_uploads,
     count_uncommitted,
 )
+from agent.trust.bundle import open_bundle, trust_root
+from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES
 from agent.trust.entries import Entry
 from agent.trust.frames import Damage, Found, encode_frame, frame_hash
 from agent.trust.notes import NOTE_LIMIT_BYTES, log_origin, peek_checkpoint, split_notes
-from agent.trust.policy import POLICY_LIMIT_BYTES, parse_policy, receipt_keys
+from agent.trust.policy import receipt_keys
 from agent.trust.review import LogContent, LogReview, review_log, review_receipts
 from agent.trust.signatures import PublicKey, load_public_file
 
@@ -49,12 +54,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "state", type=Path, metavar="STATE", help="the unit's state folder, or a copy of it"
     )
     for name, what in (
-        ("policy", "the city's policy, which names the receipt keys"),
+        ("root", "the city's trusted root, root.json"),
         ("watch-key", "public key of the watcher's log, as enrolled; DER or PEM"),
         ("send-key", "public key of the sender's log, as enrolled; DER or PEM"),
     ):
         verify.add_argument(f"--{name}", type=Path, required=True, metavar="FILE", help=what)
-    verify.add_argument("--json", action="store_true", help="for machines")
+    verify.add_argument(
+        "--policy",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="the city's policy bundles of the time, which name the receipt keys",
+    )
+    verify.add_argument("--all", action="store_true", help="tell every finding, not the first few")
+    verify.add_argument("--json", action="store_true", help="for machines; tells every finding")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,16 +79,19 @@ def run(args: argparse.Namespace) -> int:
         CredentialError: A key is of the wrong kind.
         IntegrityError: Something does not hold; the report says what.
     """
-    policy = parse_policy(
-        read_bounded(args.policy, limit_bytes=POLICY_LIMIT_BYTES), place=str(args.policy)
-    )
+    trusted = trust_root(_read_file(args.root), place=str(args.root))
+    decisions = [
+        open_bundle(_read_file(path), trusted=trusted, now=None, place=str(path))
+        for path in args.policy
+    ]
     report = review_state(
         args.state,
         watch_key=_read_key(args.watch_key),
         send_key=_read_key(args.send_key),
-        city_keys=receipt_keys(policy),
+        city_keys=tuple(key for item in decisions for key in receipt_keys(item.policy)),
     )
-    print(json.dumps(describe(report)) if args.json else draw_table(report))
+    told = None if args.all else TOLD
+    print(json.dumps(describe(report)) if args.json else draw_table(report, told=told))
     if report.findings:
         first = report.findings[0]
         message = f"{args.state}: {first.reason}: {first.detail}"
@@ -99,6 +116,30 @@ def review_state(
         ConfigError: There are no logs in it.
         DeviceError: It cannot be read.
     """
+    with without_collector():
+        return _review(state, (watch_key, send_key), city_keys, disk)
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Switch off the search for cycles: an audit holds a million records and makes none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.freeze()  # into the oldest generation, unseen: the next search would see all of it
+            gc.unfreeze()
+            gc.enable()
+
+
+def _review(
+    state: Path,
+    keys: tuple[PublicKey, PublicKey],
+    city_keys: tuple[PublicKey, ...],
+    disk: Disk,
+) -> Report:
     book = Book()
     audit = state / "audit"
     notes = {name: _read_notes(audit / name, disk) for name in ("watch", "send")}
@@ -108,21 +149,33 @@ def review_state(
     unit = _unit_of((*notes["watch"][0], *notes["send"][0]), state)
     send = review_log(
         _open_log(RecordFile(audit / "send" / ENTRIES, disk), notes["send"][0], disk),
-        key=send_key,
+        key=keys[1],
         origin=log_origin(unit, "send"),
         enter=book.enter,
     )
     watch = review_log(
-        _open_log(records, notes["watch"][0], disk),
-        key=watch_key,
+        _open_log(records, notes["watch"][0], disk, counted_bytes),
+        key=keys[0],
         origin=log_origin(unit, "watch"),
         sizes={claim.receipt.log_size for claim in book.claims},
         enter=_enter_counted(book, records, counted_bytes),
     )
     _judge_rest(watch, notes["watch"][1])
     _judge_rest(send, notes["send"][1])
+    logged = book.logged() if spool else set()
     lanes, missing = balance_reads(book, spool)
     receipts, wrong = review_receipts(book.claims, keys=city_keys, unit=unit, watch=watch)
+    findings = (
+        *watch.findings,
+        *send.findings,
+        *book.findings,
+        *check_sequences(book),
+        *check_uploads(book),
+        *check_spool(book, logged, spool, unit=unit),
+        *wrong,
+        *missing,
+        *strangers,
+    )
     return Report(
         unit=unit,
         watch=watch,
@@ -131,26 +184,24 @@ def review_state(
         lanes=lanes,
         receipts=receipts,
         spool=spool,
-        uncommitted=count_uncommitted(book, spool),
-        findings=_collect(book, spool, watch.findings, send.findings, wrong, missing, strangers),
+        uncommitted=count_uncommitted(logged, spool),
+        findings=findings,
     )
 
 
-def _collect(
-    book: Book, spool: dict[SegmentKey, SegmentContent], *others: Iterable[Finding]
-) -> tuple[Finding, ...]:
-    """Return all that does not hold."""
-    own = (book.findings, check_sequences(book), check_uploads(book), check_spool(book, spool))
-    return tuple(finding for part in (*others[:2], *own, *others[2:]) for finding in part)
-
-
-def _enter_counted(book: Book, records: RecordFile, counted_bytes: int) -> Callable[[Entry], None]:
+def _enter_counted(
+    book: Book, records: RecordFile, counted_bytes: int
+) -> Callable[[list[Entry]], None]:
     """Return what takes in the watcher's entries: those within `counted_bytes`, then the recent."""
 
-    def enter(entry: Entry) -> None:
-        (book.enter if records.offset <= counted_bytes else book.enter_recent)(entry)
+    def enter(entries: list[Entry]) -> None:
+        (book.enter if records.offset <= counted_bytes else book.enter_recent)(entries)
 
     return enter
+
+
+def _read_file(path: Path) -> bytes:
+    return read_bounded(path, limit_bytes=BUNDLE_LIMIT_BYTES)
 
 
 def _read_key(path: Path) -> PublicKey:
@@ -177,14 +228,17 @@ def _size_of(path: Path, disk: Disk) -> int:
             return 0
 
 
-def _open_log(records: RecordFile, notes: tuple[str, ...], disk: Disk) -> LogContent:
+def _open_log(
+    records: RecordFile, notes: tuple[str, ...], disk: Disk, until: int | None = None
+) -> LogContent:
+    """Return a log; no batch of its entries lies across the place `until`."""
     path = records.path
     if not _size_of(path, disk):
-        return LogContent(entries=(), notes=notes, loose_bytes=lambda: 0)
+        return LogContent(entries=(), notes=notes, lengths=lambda: (0, 0))
     return LogContent(
-        entries=records.follow(),
+        entries=chain(records.batches(until=until), records.batches()),
         notes=notes,
-        loose_bytes=lambda: disk.size_at(path) - records.offset,
+        lengths=lambda: (records.offset, disk.size_at(path) - records.offset),
     )
 
 
@@ -218,9 +272,12 @@ def _read_spool(
         segments, unknown = reader.lane(lane)
         for segment in segments:
             items = reader.frames(segment)
-            whole = (encode_frame(item.frame) for item in items if isinstance(item, Found))
+            frames = [item.frame for item in items if isinstance(item, Found)]
             found[lane, segment.path.stem] = SegmentContent(
-                frames=frozenset(frame_hash(content) for content in whole),
+                frames={
+                    frame_hash(encode_frame(frame)): Origin(frame.header.unit, frame.header.boot)
+                    for frame in frames
+                },
                 closed=segment.closed,
                 damaged_bytes=sum(item.length for item in items if isinstance(item, Damage)),
             )

@@ -8,7 +8,10 @@ from agent.trust.backlog import SegmentKey
 from agent.trust.balance import Book, Finding, LaneBalance, SegmentContent
 from agent.trust.review import LogReview
 
-_REASONS = ("receipt", "expired", "quota")
+TOLD = 3
+"""Findings of one reason that are told; one damaged place may show in many."""
+_REASONS = ("receipt", "expired", "quota", "retired")
+_FATES = ("uploaded", "present", "expired", "dropped", "lost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +64,8 @@ def describe(report: Report) -> dict[str, object]:
     }
 
 
-def draw_table(report: Report) -> str:
-    """Return the report for people."""
+def draw_table(report: Report, *, told: int | None = TOLD) -> str:
+    """Return the report for people; `told` findings of each reason, None = all."""
     lines = [f"audit of {report.unit}", ""]
     lines += [_log_line(name, log) for name, log in _logs(report)]
     lines += ["", *_balance_lines(report), ""]
@@ -74,9 +77,24 @@ def draw_table(report: Report) -> str:
         + ("matches the log" if not _spool_findings(report) else "does NOT match the log"),
     ]
     lines += [f"note         {note}" for note in report.notes]
-    lines += ["", *(f"FOUND        {item.reason}: {item.detail}" for item in report.findings)]
-    lines += [f"RESULT       {'PASS' if report.passes else 'FAIL'}"]
+    lines += ["", *_finding_lines(report, told), f"RESULT       {_result(report)}"]
     return "\n".join(lines)
+
+
+def _finding_lines(report: Report, told: int | None) -> Iterator[str]:
+    """Yield the findings, reason by reason, in the order in which the reasons came up."""
+    counts = Counter(item.reason for item in report.findings)
+    for reason, count in counts.items():
+        found = [item for item in report.findings if item.reason == reason][:told]
+        yield from (f"FOUND        {item.reason}: {item.detail}" for item in found)
+        if len(found) < count:
+            yield f"             … {count - len(found):,} more of {reason}; --all tells them"
+
+
+def _result(report: Report) -> str:
+    counts = Counter(item.reason for item in report.findings)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    return f"FAIL: {reasons}" if reasons else "PASS"
 
 
 def _logs(report: Report) -> tuple[tuple[str, LogReview], ...]:
@@ -105,18 +123,17 @@ def _log_line(name: str, log: LogReview) -> str:
 
 
 def _balance_lines(report: Report) -> Iterator[str]:
-    names = ("recorded", "uploaded", "present", "expired", "dropped", "lost")
-    yield "lane  " + "".join(f"{name:>12}" for name in names)
+    """Yield the equation, a line for each lane, the same columns in each."""
+    yield f"{'':<6}{'recorded':>12} = " + " + ".join(f"{name:>10}" for name in _FATES)
     for item in report.lanes:
-        values = (getattr(item, name) for name in names)
+        fates = " + ".join(f"{getattr(item, name):>10,}" for name in _FATES)
         verdict = "BALANCES" if item.balances else "DOES NOT BALANCE"
-        yield (
-            f"{item.lane.label:<6}" + "".join(f"{value:>12,}" for value in values) + f"   {verdict}"
-        )
+        yield f"{item.lane.label:<6}{item.recorded:>12,} = {fates}   {verdict}"
 
 
 def _spool_findings(report: Report) -> bool:
-    about = {"unlogged-frame", "unknown-file", "missing-segment", "damaged-frame"}
+    about = {"unlogged-frame", "foreign-frame", "unknown-start"}
+    about |= {"unknown-file", "missing-segment", "damaged-frame"}
     return any(item.reason in about for item in report.findings)
 
 
@@ -124,7 +141,10 @@ def _notes(report: Report) -> Iterator[str]:
     pending = report.book.intents.keys() - report.book.deleted.keys()
     counts = [
         (report.uncommitted, "frames are stored and not yet logged"),
-        (len(report.book.recent), "frames were sealed during this audit and are not counted"),
+        (
+            sum(map(len, report.book.recent.values())),
+            "frames were sealed during this audit and are not counted",
+        ),
         (len(pending), "deletions were announced and not reported done"),
         (sum(item.lost for item in report.lanes), "reads were lost to damage of the card"),
     ]

@@ -1,11 +1,11 @@
-"""`homeplate bench images|video|seal`: how fast and how exact the agent sees, how fast it keeps."""
+"""`homeplate bench images|video|seal|hotlist`: how fast the agent sees, keeps and matches."""
 
 import argparse
 from dataclasses import dataclass
 
 import cv2
 
-from agent.cli import bench_images, bench_seal, bench_video
+from agent.cli import bench_hotlist, bench_images, bench_seal, bench_video
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     video = kinds.add_parser("video", help="a recorded video, with or without truth")
     bench_video.add_arguments(video)
     bench_seal.add_arguments(kinds.add_parser("seal", help="from a finished read to the disk"))
+    hotlist = kinds.add_parser("hotlist", help="loading a list and looking plates up in it")
+    bench_hotlist.add_arguments(hotlist)
     for kind in (images, video):
         kind.add_argument("--models", default="", metavar="FOLDER", help="folder of manifest.toml")
         kind.add_argument(
@@ -54,5 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Run one kind of bench."""
     if args.kind == "seal":
         return bench_seal.run(args)
+    if args.kind == "hotlist":
+        return bench_hotlist.run(args)
     cv2.setNumThreads(args.threads)
     return bench_images.run(args) if args.kind == "images" else bench_video.run(args)

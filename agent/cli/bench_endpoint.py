@@ -4,13 +4,18 @@ import importlib
 import importlib.util
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from agent.base.clock import SystemClock
+from agent.trust.entries import Sealed, encode_entry
+from agent.trust.frames import frame_hash, parse_frame
 from agent.trust.keys import Signer, generate_signer
-from agent.trust.merkle import Tree, leaf_hash
+from agent.trust.merkle import leaf_hash
 from agent.trust.notes import NO_NOTE, Checkpoint, log_origin, sign_checkpoint
+from agent.trust.proofs import BLOCK_LEAVES, BlockTree
 from agent.trust.uploads import Upload, encode_upload, idempotency_key
+
+_SEGMENT: Final = "0000000000000-00000000-000000"
 
 
 def take_frames(folder: Path, frames: tuple[bytes, ...], *, unit: str) -> dict[str, float] | None:
@@ -46,22 +51,40 @@ def take_frames(folder: Path, frames: tuple[bytes, ...], *, unit: str) -> dict[s
 
 def _make_requests(frames: tuple[bytes, ...], unit: str, signer: Signer) -> list[tuple[str, bytes]]:
     """Return one request a frame, each under a log that grew by one entry."""
-    tree, requests = Tree(), []
-    for number, frame in enumerate(frames, start=1):
-        before, leaf = tree.copy(), leaf_hash(frame)
+    leaves = [leaf_hash(encode_entry(_log(frame))) for frame in frames]
+    tree, requests = BlockTree(lambda block: leaves[block * BLOCK_LEAVES :][:BLOCK_LEAVES]), []
+    for number, (frame, leaf) in enumerate(zip(frames, leaves, strict=True), start=1):
         tree.append(leaf)
         head = Checkpoint(
             origin=log_origin(unit, "watch"),
             size=number,
-            root=tree.root(),
+            root=tree.root(number),
             number=number,
             previous=NO_NOTE,
         )
         upload = Upload(
             frames=(frame,),
             checkpoint=sign_checkpoint(signer, head),
-            previous_size=before.size,
-            proof=before.prove_growth([leaf]),
+            previous_size=number - 1,
+            proof=tree.prove_growth(number - 1),
+            segment=_SEGMENT,
+            places=((number - 1, 0),),
+            membership=tree.prove_members([number - 1]),
         )
         requests.append((idempotency_key(upload.frames), encode_upload(upload)))
     return requests
+
+
+def _log(frame: bytes) -> Sealed:
+    """Return what the watcher logs of a frame."""
+    header = parse_frame(frame).header
+    return Sealed(
+        at_ms=0,
+        lane=header.lane,
+        boot=header.boot,
+        first=header.first_sequence,
+        last=header.last_sequence,
+        frame=frame_hash(frame),
+        length=len(frame),
+        segment=_SEGMENT,
+    )

@@ -108,7 +108,10 @@ def look_at(plane: Plane, picture: Picture, models: Models, *, lores_width_px: i
     return Look(
         corners=corners,
         votes=votes,
-        abstained=tuple(must_abstain(vote, agreed=1, settings=alone) for vote in votes),
+        abstained=tuple(
+            must_abstain(vote, agreed=1, settings=alone, threshold=models.reader.threshold)
+            for vote in votes
+        ),
         wall_ms=(time.perf_counter_ns() - wall_ns) / 1e6,
         cpu_ms=(time.process_time_ns() - cpu_ns) / 1e6,
     )

@@ -113,7 +113,9 @@ def make_eyes(models: Models, sums: Sums) -> Eyes:
             reader, network=metered(network=reader.network, stage="read", count=sums.count_crops)
         ),
         tracker=Tracker(TrackSettings()),
-        ballots=Ballots(ReadSettings(), alphabet=reader.alphabet, keep_crops=True),
+        ballots=Ballots(
+            ReadSettings(), alphabet=reader.alphabet, keep_crops=True, threshold=reader.threshold
+        ),
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.base.errors import ConfigError, DeviceError
-from agent.base.files import read_bounded, sync_directory
+from agent.base.files import read_bounded, read_secret, sync_directory
 from agent.trust.keys import Opener, encode_private_key, generate_opener, load_opener
 
 PERIOD: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -143,7 +143,7 @@ def destroy_key(folder: Path, name: str, *, now: datetime) -> Period:
 
 
 def _load(path: Path) -> Opener:
-    return load_opener(read_bounded(path, limit_bytes=_KEY_LIMIT_BYTES), place=str(path))
+    return load_opener(read_secret(path, limit_bytes=_KEY_LIMIT_BYTES), place=str(path))
 
 
 def _require_name(name: str) -> None:

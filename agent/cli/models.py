@@ -6,26 +6,20 @@ Also what the other commands need to open them.
 import argparse
 import hashlib
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from agent.base.errors import ConfigError
 from agent.base.files import read_bounded
 from agent.base.settings import DetectSettings, ModelSettings
+from agent.cli.model_folder import MANIFEST_LIMIT_BYTES, MANIFEST_NAME, find_folder
 from agent.detect import Detector
 from agent.read import Reader
 from agent.vision.manifest import DetectorSpec, Manifest, ReaderSpec, parse_manifest
 from agent.vision.session import OnnxNetwork, check_digest
 
-MANIFEST_NAME = "manifest.toml"
-MANIFEST_LIMIT_BYTES, MODEL_LIMIT_BYTES = 65_536, 64 * 1024 * 1024
-BESIDE_PACKAGE = Path(__file__).resolve().parents[2] / "models"
-"""Where a working copy has them."""
-INSTALLED = Path(sys.prefix) / "share" / "homeplate" / "models"
-"""Where the wheel puts them."""
+MODEL_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,21 +94,6 @@ def open_models(settings: ModelSettings, detect: DetectSettings) -> Models:
     )
 
 
-def find_folder(directory: str) -> Path:
-    """Return the folder of the manifest: the one asked for, or the one that came with the agent.
-
-    Raises:
-        ConfigError: The agent came without models.
-    """
-    if directory:
-        return Path(directory)
-    for folder in (BESIDE_PACKAGE, INSTALLED):
-        if (folder / MANIFEST_NAME).is_file():
-            return folder
-    message = f"{BESIDE_PACKAGE}: no {MANIFEST_NAME} here or in {INSTALLED}; install the models"
-    raise ConfigError(message)
-
-
 def open_detector(
     folder: Path, spec: DetectorSpec, settings: ModelSettings, detect: DetectSettings
 ) -> Detector:
@@ -145,5 +124,11 @@ def open_reader(folder: Path, spec: ReaderSpec, settings: ModelSettings) -> Read
         outputs=("log_probs",),
         threads=settings.threads,
     )
-    margin = (spec.margin_x, spec.margin_y)
-    return Reader(network=network, size_px=spec.size_px, margin=margin, alphabet=spec.alphabet)
+    return Reader(
+        network=network,
+        size_px=spec.size_px,
+        margin=(spec.margin_x, spec.margin_y),
+        alphabet=spec.alphabet,
+        temperature=spec.temperature,
+        threshold=spec.threshold,
+    )

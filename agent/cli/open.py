@@ -7,18 +7,28 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from agent.base.clock import from_ms
 from agent.base.errors import ConfigError, CredentialError, InputError, IntegrityError
 from agent.base.files import write_whole
 from agent.base.lanes import Lane
 from agent.cli.keyring import KeyRing, load_ring
+from agent.cli.open_alerts import (
+    alert_fields,
+    draw_alert,
+    draw_end,
+    end_fields,
+    name_picture,
+    read_fields,
+)
+from agent.trust.alerts import StoredAlert, StoredEnd, decode_hits_text
 from agent.trust.contents import (
     DIRECTIONS,
-    QUARTERS,
     StoredCrop,
     StoredRead,
     decode_crops_text,
@@ -36,6 +46,8 @@ from agent.trust.frames import (
 )
 from agent.trust.header import FrameHeader
 
+Item = StoredRead | StoredCrop | StoredAlert | StoredEnd
+
 _SUFFIXES: Final = (".seg", ".open")
 _HEAD: Final = (
     f"{'last seen (UTC)':<23}  {'unit':<16}  {'lane':<5}  {'plate':<16}  "
@@ -50,6 +62,7 @@ class Tally:
     frames: int = 0
     """Correct and opened."""
     reads: int = 0
+    alerts: int = 0
     crops: int = 0
     repeated: int = 0
     """Frames that were there before: a frame may be stored twice."""
@@ -83,6 +96,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crops", metavar="FOLDER", type=Path, help="write the pictures of plates into FOLDER"
     )
+    parser.add_argument(
+        "--alerts", action="store_true", help="only hits of the hotlist, each with all it carries"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
@@ -101,12 +117,14 @@ def run(args: argparse.Namespace) -> int:
         _make_folder(args.crops)
     tally = Tally()
     for header, item in _opened(files, ring, tally):
-        if isinstance(item, StoredCrop) and args.crops:
-            _write_picture(args.crops / _picture_name(header, item), item.jpeg)
+        if args.alerts and not isinstance(item, StoredAlert | StoredEnd):
+            continue
+        if args.crops:
+            _keep_picture(args.crops, header, item)
         if args.json:
             print(json.dumps(_as_json(header, item)))
-        elif isinstance(item, StoredRead):
-            _print_row(header, item, first=tally.reads == 1)
+        else:
+            _print_item(header, item, tally)
     if tally.frames:
         print(_summary(tally, len(files)), file=sys.stderr if args.json else sys.stdout)
     _complain(tally, ring)
@@ -140,7 +158,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _opened(
     files: Sequence[Path], ring: KeyRing, tally: Tally
-) -> Iterator[tuple[FrameHeader, StoredRead | StoredCrop]]:
+) -> Iterator[tuple[FrameHeader, Item]]:
     """Yield the items of all frames that open, each frame once."""
     seen: set[bytes] = set()
     for frame, place in _frames(files, tally):
@@ -151,6 +169,7 @@ def _opened(
         seen.add(sha256)
         for item in _open_counted(frame, ring, tally, place):
             tally.reads += isinstance(item, StoredRead)
+            tally.alerts += isinstance(item, StoredAlert)
             tally.crops += isinstance(item, StoredCrop)
             yield frame.header, item
 
@@ -176,9 +195,7 @@ def _scan(path: Path) -> Iterator[Found | Damage]:
             yield from scan_frames(content)
 
 
-def _open_counted(
-    frame: SealedFrame, ring: KeyRing, tally: Tally, place: str
-) -> Sequence[StoredRead | StoredCrop]:
+def _open_counted(frame: SealedFrame, ring: KeyRing, tally: Tally, place: str) -> Sequence[Item]:
     key = ring.openers.get(frame.header.key_id)
     if key is None:
         _count_closed(frame.header.key_id, ring, tally)
@@ -206,19 +223,22 @@ def _count_closed(key_id: bytes, ring: KeyRing, tally: Tally) -> None:
         tally.gone[what] += 1
 
 
-def open_items(frame: SealedFrame, key: Decrypter) -> Sequence[StoredRead | StoredCrop]:
-    """Return the reads or crops in a frame.
+def open_items(frame: SealedFrame, key: Decrypter) -> Sequence[Item]:
+    """Return the reads, alerts or crops in a frame.
 
     Raises:
         CredentialError: Sealed to another key.
         IntegrityError: Altered, not in the format, or not the sequences that the header states.
     """
     plaintext = open_sealed(frame, key)
-    items: Sequence[StoredRead | StoredCrop]
-    if frame.header.lane is Lane.CROPS:
-        items = decode_crops_text(plaintext)
-    else:
-        items = decode_reads_text(plaintext)
+    items: Sequence[Item]
+    match frame.header.lane:
+        case Lane.HITS:
+            items = decode_hits_text(plaintext)
+        case Lane.CROPS:
+            items = decode_crops_text(plaintext)
+        case _:
+            items = decode_reads_text(plaintext)
     stated = range(frame.header.first_sequence, frame.header.last_sequence + 1)
     if [item.sequence for item in items] != list(stated):
         message = "frame: its items are not those that its header states"
@@ -226,22 +246,43 @@ def open_items(frame: SealedFrame, key: Decrypter) -> Sequence[StoredRead | Stor
     return items
 
 
-def _as_json(header: FrameHeader, item: StoredRead | StoredCrop) -> dict[str, object]:
+def _as_json(header: FrameHeader, item: Item) -> dict[str, object]:
     origin: dict[str, object] = {
         "unit": header.unit,
         "boot": header.boot.hex(),
         "lane": header.lane.label,
     }
-    fields = asdict(item)
+    match item:
+        case StoredAlert():
+            return {"kind": "alert"} | origin | alert_fields(item)
+        case StoredEnd():
+            return {"kind": "end"} | origin | end_fields(item)
+        case StoredRead():
+            return {"kind": "read"} | origin | read_fields(item)
+    fields = msgspec.structs.asdict(item) | {
+        "jpeg_bytes": len(item.jpeg),
+        "read_lane": item.lane.label,
+    }
+    del fields["jpeg"], fields["lane"]
+    return {"kind": "crop"} | origin | fields
+
+
+def _print_item(header: FrameHeader, item: Item, tally: Tally) -> None:
+    match item:
+        case StoredAlert():
+            print("\n".join(draw_alert(header, item)))
+        case StoredEnd():
+            print(draw_end(header, item))
+        case StoredRead():
+            _print_row(header, item, first=tally.reads == 1)
+
+
+def _keep_picture(folder: Path, header: FrameHeader, item: Item) -> None:
+    """Write the picture of a plate, where the item has one."""
     if isinstance(item, StoredCrop):
-        fields |= {"lane": item.lane.label, "jpeg_bytes": len(item.jpeg)}
-        del fields["jpeg"]
-        fields["read_lane"] = fields.pop("lane")
-        return {"kind": "crop"} | origin | fields
-    fields["confidences"] = [round(value / 255, 3) for value in item.confidences]
-    fields["direction"] = DIRECTIONS[item.direction]
-    fields["corners"] = [number / QUARTERS for number in item.corners]
-    return {"kind": "read"} | origin | fields
+        _write_picture(folder / _picture_name(header, item), item.jpeg)
+    elif isinstance(item, StoredAlert) and item.jpeg:
+        _write_picture(folder / name_picture(header, item.sequence), item.jpeg)
 
 
 def _print_row(header: FrameHeader, read: StoredRead, *, first: bool) -> None:
@@ -280,6 +321,7 @@ def _picture_name(header: FrameHeader, crop: StoredCrop) -> str:
 def _summary(tally: Tally, files: int) -> str:
     told = {
         "reads": tally.reads,
+        "alerts": tally.alerts,
         "crops": tally.crops,
         "frames": tally.frames,
         "files": files,

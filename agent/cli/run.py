@@ -8,7 +8,14 @@ from collections.abc import Callable
 
 from agent.base.clock import Clock, SystemClock
 from agent.base.errors import HomeplateError
-from agent.cli.unit import add_config, load_unit, require_valid, stop_on_signal
+from agent.cli.unit import (
+    add_config,
+    load_settings,
+    load_unit,
+    require_in_service,
+    require_valid,
+    stop_on_signal,
+)
 
 LOOK_INTERVAL_S = 0.2
 END_TIMEOUT_S = 30.0
@@ -28,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
         The exit code of the one that failed, 0 when neither did.
     """
     clock = SystemClock()
-    require_valid(load_unit(args.config), clock=clock)
+    require_in_service(load_settings(args.config))
+    require_valid(load_unit(args.config, "watch"), clock=clock)
     stop = stop_on_signal()
     config = ["--config", str(args.config)]
     processes = [start(["watch", "--progress", *config]), start(["send", *config])]

@@ -3,17 +3,37 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from agent import __version__
 from agent.audit import AuditLog, LogReader, read_backlog
-from agent.base.clock import SystemClock, to_ms
+from agent.base.clock import Clock, SystemClock, to_ms
+from agent.base.errors import IntegrityError
+from agent.base.health import SendCounters
+from agent.base.health_file import Health, health_path, read_health
 from agent.base.log import set_up_logging
-from agent.cli.unit import Unit, add_config, load_unit, require_own_certificate, stop_on_signal
+from agent.cli.arrivals import log_arrivals
+from agent.cli.door import build_uplink
+from agent.cli.unit import (
+    Unit,
+    add_config,
+    load_settings,
+    load_unit,
+    refresh_policy,
+    require_in_service,
+    require_own_certificate,
+    stop_on_signal,
+)
+from agent.cli.vitals_send import HealthErrand, send_health
+from agent.pipeline.courier import HotlistCourier
+from agent.pipeline.errands import Errand, HeartbeatErrand, PolicyErrand
+from agent.pipeline.renewal import RenewingUplink
 from agent.pipeline.send import Sending, Terms, send_forever
 from agent.spool import SpoolReader
 from agent.trust.entries import Boot
 from agent.trust.policy import quota_bytes, receipt_keys, retention_s
-from agent.uplink import Uplink
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,39 +47,91 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Send until a signal comes; print the counters at the end."""
-    clock = SystemClock()
-    unit = load_unit(args.config)
+    """Send until a signal comes; print the counters at the end.
+
+    Another policy ends a round of sending in good order, and the next begins under it.
+    """
+    clock, settings = SystemClock(), load_settings(args.config)
+    require_in_service(settings)
+    stop = stop_on_signal()
+    set_up_logging(level=settings.log_level)
+    unit = load_unit(args.config, "send")
     require_own_certificate(unit)
-    set_up_logging(level=unit.settings.log_level)
-    uplink = build_uplink(unit)
-    sending = build_sending(unit, clock, uplink)
-    send_forever(
-        sending,
-        stop=stop_on_signal(),
-        drain=args.drain,
-        poll_interval_s=unit.settings.uplink.poll_interval_s,
-        max_back_off_s=unit.settings.uplink.max_back_off_s,
-    )
-    uplink.close()
-    sys.stdout.write(json.dumps(sending.counters.as_dict()) + "\n")
+    counters = SendCounters()
+    while send_under_policy(unit, clock, counters, stop=stop, drain=args.drain):
+        unit = unit.begun_anew()
+    sys.stdout.write(json.dumps(counters.as_dict()) + "\n")
     return 0
 
 
-def build_uplink(unit: Unit) -> Uplink:
-    """Return the one way out, to the endpoint of the policy."""
-    return Uplink(
-        unit.policy.endpoint,
-        certificate=unit.credential("tls.crt"),
-        key=unit.credential("tls.key"),
-        timeout_s=unit.settings.uplink.timeout_s,
+def send_under_policy(
+    unit: Unit, clock: Clock, counters: SendCounters, *, stop: Callable[[], bool], drain: bool
+) -> bool:
+    """Send under one policy; tell whether it ended because another is in force."""
+    unit, arrivals = refresh_policy(unit, clock)
+    log_arrivals(unit, "send", arrivals, clock)
+    settings = unit.settings.uplink
+    uplink = build_uplink(unit, clock)
+    sending = build_sending(unit, clock, uplink, counters)
+    health = send_health(unit, sending, clock)
+    policy = PolicyErrand(
+        uplink,
+        unit.keeper,
+        exchange=unit.exchange,
+        note=sending.note,
+        clock=clock,
+        interval_s=settings.policy_interval_s,
     )
+    send_forever(
+        sending,
+        stop=lambda: stop() or policy.changed,
+        drain=drain,
+        poll_interval_s=settings.poll_interval_s,
+        max_back_off_s=settings.max_back_off_s,
+        errands=(
+            policy,
+            *build_errands(unit, clock, uplink, counters),
+            HealthErrand(health, counters.as_dict),
+        ),
+    )
+    uplink.close()
+    health.remove()
+    return policy.changed and not stop()
 
 
-def build_sending(unit: Unit, clock: SystemClock, uplink: Uplink) -> Sending:
+def build_errands(
+    unit: Unit, clock: Clock, uplink: RenewingUplink, counters: SendCounters
+) -> tuple[Errand, ...]:
+    """Return what else is carried, besides frames and the policy."""
+
+    def tell() -> tuple[int, dict[str, int], Health | None]:
+        ends_ms = uplink.certificate.not_after_s * 1000
+        return ends_ms, counters.as_dict(), read_watcher(unit.exchange)
+
+    heartbeat = HeartbeatErrand(
+        uplink,
+        unit.keeper,
+        facts=tell,
+        clock=clock,
+        interval_s=unit.settings.uplink.heartbeat_interval_s,
+    )
+    return (HotlistCourier(unit.exchange, uplink, clock), heartbeat)
+
+
+def read_watcher(exchange: Path) -> Health | None:
+    """Return what the watcher told last, None where it has not or its file makes no sense."""
+    with suppress(IntegrityError):
+        return read_health(health_path(exchange, "watch"))
+    return None
+
+
+def build_sending(
+    unit: Unit, clock: Clock, uplink: RenewingUplink, counters: SendCounters | None = None
+) -> Sending:
     """Return the sender's stages; its log says that they began."""
     origin = f"homeplate/{unit.settings.unit}/send"
     audit = AuditLog(unit.send_audit, unit.load_signer("send.key"), origin, clock)
+    require_in_service(unit.settings)  # again: from here on nobody retires it, the log is ours
     backlog = read_backlog(unit.send_audit)
     audit.append(
         Boot(
@@ -79,10 +151,11 @@ def build_sending(unit: Unit, clock: SystemClock, uplink: Uplink) -> Sending:
     return Sending(
         terms=terms,
         spool=SpoolReader(unit.spool),
-        watched=LogReader(unit.watch_audit, known_size=backlog.known_size),
+        watched=LogReader(unit.watch_audit),
         backlog=backlog,
         uplink=uplink,
         audit=audit,
         clock=clock,
         batch_interval_s=unit.settings.uplink.batch_interval_s,
+        counters=counters,
     )

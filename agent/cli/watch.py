@@ -4,38 +4,46 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
-import msgspec
 
 from agent import __version__
 from agent.audit import AuditLog
 from agent.base.clock import SystemClock, to_ms
-from agent.base.errors import ConfigError
-from agent.base.files import read_bounded
 from agent.base.health import WatchCounters
-from agent.base.lanes import Lane
+from agent.base.health_file import HealthFile
 from agent.base.log import set_up_logging
-from agent.base.settings import SpoolSettings
+from agent.camera.patient import PatientCamera
 from agent.camera.sources import open_camera
+from agent.cli.arrivals import log_arrivals
+from agent.cli.lists import build_lists
 from agent.cli.models import Models, open_models
-from agent.cli.unit import Unit, add_config, load_unit, require_valid, stop_on_signal
-from agent.gate import EMPTY_HOTLIST, GateRules, Hotlist, parse_hotlist
+from agent.cli.policies import WatchedPolicies, renew, require_models
+from agent.cli.unit import (
+    Unit,
+    add_config,
+    load_settings,
+    load_unit,
+    refresh_policy,
+    require_in_service,
+    require_valid,
+    stop_on_signal,
+)
+from agent.cli.vitals_watch import watch_health
 from agent.pipeline.adoption import adopt_leftovers
-from agent.pipeline.watch import Keeping, Rules, Seeing, watch_forever
-from agent.read import CERTAIN_LOOKS, Ballots
+from agent.pipeline.keeping import Keeping
+from agent.pipeline.watch import Seeing, watch_forever
+from agent.read import Ballots
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
 from agent.track import Tracker
 from agent.trust.entries import Boot
-from agent.trust.policy import city_key, quota_bytes, retention_s
 
-HOTLIST_LIMIT_BYTES = 64 * 1024 * 1024
 PROGRESS_INTERVAL_NS = 500_000_000
-SEGMENT_SHARE = 1 / 3
-"""Of the shortest retention: how long a segment stays open at most."""
+WAIT_SHARE = 0.05
+"""Of the commit interval: how long a frame is waited for before the commit is looked at."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,43 +59,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Watch until the camera ends or a signal comes; print the counters at the end."""
     clock = SystemClock()
-    unit = load_unit(args.config)
+    settings = load_settings(args.config)
+    require_in_service(settings)
+    set_up_logging(level=settings.log_level)
+    cv2.setNumThreads(settings.models.threads)
+    models = open_models(settings.models, settings.detect)
+    unit = load_unit(args.config, "watch", models_sha256=models.manifest_sha256)
+    unit, arrivals = refresh_policy(unit, clock)
+    log_arrivals(unit, "watch", arrivals, clock)
     require_valid(unit, clock=clock)
-    set_up_logging(level=unit.settings.log_level)
-    hotlist = load_hotlist(unit)
-    cv2.setNumThreads(unit.settings.models.threads)
-    models = open_models(unit.settings.models, unit.settings.detect)
-    camera = open_camera(unit.settings.camera, clock=clock)
-    keeping = build_keeping(unit, hotlist, models.manifest_sha256, clock)
-    watch_forever(
-        camera,
-        build_seeing(unit, models),
-        keeping,
-        stop=stop_on_signal(),
-        report=make_report() if args.progress else lambda _: None,
-    )
+    require_models(unit, models.manifest_sha256)
+    wait_s = settings.spool.commit_interval_s * WAIT_SHARE
+    camera = PatientCamera(open_camera(settings, clock=clock), wait_s=wait_s)
+    keeping = build_keeping(unit, models.manifest_sha256, clock)
+    health = watch_health(unit, keeping, clock)
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        lists = build_lists(unit, keeping.clock, executor)
+        watch_forever(
+            camera,
+            build_seeing(unit, models),
+            keeping,
+            stop=stop_on_signal(),
+            report=make_report(health, progress=args.progress),
+            lists=lists,
+            policies=WatchedPolicies(unit, lists, clock),
+        )
+    health.remove()
     print_counters(keeping.counters)
     return 0
 
 
-def load_hotlist(unit: Unit) -> Hotlist:
-    """Return the unit's hotlist, an empty one where the mode asks for none.
-
-    Raises:
-        ConfigError: The mode is hits-only and no hotlist is named, or the file is wrong.
-    """
-    if not unit.settings.hotlist:
-        if unit.policy.mode == "hits-only":
-            message = "settings: no hotlist, the policy's mode is hits-only; name one in `hotlist`"
-            raise ConfigError(message)
-        return EMPTY_HOTLIST
-    path = Path(unit.settings.hotlist)
-    return parse_hotlist(read_bounded(path, limit_bytes=HOTLIST_LIMIT_BYTES), place=str(path))
-
-
 def build_seeing(unit: Unit, models: Models) -> Seeing:
     """Return the stages up to a finished read."""
-    policy = unit.policy
+    renewal = renew(unit.settings, unit.decision)
     return Seeing(
         detector=models.detector,
         tracker=Tracker(unit.settings.track),
@@ -95,19 +99,20 @@ def build_seeing(unit: Unit, models: Models) -> Seeing:
         ballots=Ballots(
             unit.settings.read,
             alphabet=models.reader.alphabet,
-            keep_crops=policy.crops != "none",
-            certain_looks=max(CERTAIN_LOOKS, policy.min_hit_frames),
+            keep_crops=renewal.keep_crops,
+            certain_looks=renewal.certain_looks,
+            threshold=models.reader.threshold,
         ),
     )
 
 
-def build_keeping(unit: Unit, hotlist: Hotlist, model_sha256: bytes, clock: SystemClock) -> Keeping:
+def build_keeping(unit: Unit, model_sha256: bytes, clock: SystemClock) -> Keeping:
     """Return the stages from a finished read to the disk; the log says that they began."""
-    policy, settings = unit.policy, unit.settings
+    settings, renewal = unit.settings, renew(unit.settings, unit.decision)
     origin = f"homeplate/{settings.unit}/watch"
     audit = AuditLog(unit.watch_audit, unit.load_signer("watch.key"), origin, clock)
-    limits = limit_segment_age(settings.spool, retention_s(policy))
-    spool = SpoolWriter(unit.spool, limits, quota_bytes(policy), unit.boot)
+    require_in_service(settings)  # again: from here on nobody retires it, the log is ours
+    spool = SpoolWriter(unit.spool, renewal.segments, renewal.quota_bytes, unit.boot)
     spool.recover(lambda found: adopt_leftovers(found, audit, clock))
     audit.append(
         Boot(
@@ -120,22 +125,11 @@ def build_keeping(unit: Unit, hotlist: Hotlist, model_sha256: bytes, clock: Syst
     )
     audit.checkpoint()
     return Keeping(
-        rules=Rules(
-            gate=GateRules(
-                mode=policy.mode,
-                min_hit_confidence=policy.min_hit_confidence,
-                min_hit_frames=policy.min_hit_frames,
-            ),
-            hotlist=hotlist,
-            crops=policy.crops,
-            retention_s=retention_s(policy),
-            expires_at=policy.expires_at,
-            commit_interval_s=settings.spool.commit_interval_s,
-        ),
+        rules=renewal.rules,
         boot=unit.boot,
         sealer=Sealer(
-            city_key=city_key(policy),
-            policy_sha256=unit.policy_sha256,
+            city_key=renewal.city_key,
+            policy_sha256=renewal.policy_sha256,
             unit=settings.unit,
             boot=unit.boot,
             model_sha256=model_sha256,
@@ -147,24 +141,15 @@ def build_keeping(unit: Unit, hotlist: Hotlist, model_sha256: bytes, clock: Syst
     )
 
 
-def limit_segment_age(settings: SpoolSettings, retention: Mapping[Lane, int]) -> SpoolSettings:
-    """Return the settings with segments that close well within the shortest retention, in seconds.
-
-    Only a closed segment can be deleted, so the operator's setting must not outlast the policy.
-    """
-    longest_s = min(retention.values()) * SEGMENT_SHARE
-    limit_s = min(settings.segment_limit_s, longest_s)
-    return msgspec.structs.replace(settings, segment_limit_s=limit_s)
-
-
-def make_report() -> Callable[[WatchCounters], None]:
-    """Return a function that prints the counters, at most twice a second."""
+def make_report(health: HealthFile, *, progress: bool) -> Callable[[WatchCounters], None]:
+    """Return a function that tells of the counters, and prints them at most twice a second."""
     told_ns = 0
 
     def report(counters: WatchCounters) -> None:
         nonlocal told_ns
+        health.tell(counters.as_dict)
         now_ns = time.monotonic_ns()
-        if now_ns - told_ns >= PROGRESS_INTERVAL_NS:
+        if progress and now_ns - told_ns >= PROGRESS_INTERVAL_NS:
             told_ns = now_ns
             print_counters(counters)
 

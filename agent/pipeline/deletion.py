@@ -87,6 +87,10 @@ class Deletion:
             if (segment.lane, segment.path.stem) not in begun:
                 self._counters.reads_dropped += self._give_up(segment, "quota")
 
+    def discard(self) -> int:
+        """Delete all that is left, for a unit that retires; return the reads the city never got."""
+        return sum(self._give_up(segment, "retired") for segment in self._closed())
+
     def note_unreadable(self, segment: Segment, error: DeviceError) -> None:
         """Write down, once a start, that a segment cannot be read."""
         key = segment.lane, segment.path.stem

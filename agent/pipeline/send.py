@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,23 +13,26 @@ from agent.base.health import SendCounters
 from agent.base.lanes import Lane
 from agent.base.segments import Segment
 from agent.pipeline.deletion import Deletion
-from agent.pipeline.turns import is_due, take_turns
+from agent.pipeline.errands import Errand, run_errands
+from agent.pipeline.turns import back_off_s, is_due, take_turns
 from agent.spool import SpoolReader
-from agent.trust.backlog import Backlog, SegmentKey
-from agent.trust.entries import Entry, RefusedReceipt, Stop, Uploaded
+from agent.trust.answers import LogPosition, UnverifiedReceipt
+from agent.trust.backlog import Backlog, SegmentKey, Standing
+from agent.trust.entries import Entry, PolicySeen, RefusedReceipt, Stop, Uploaded
 from agent.trust.frames import Damage, Found, encode_frame, frame_hash
 from agent.trust.receipts import Receipt, open_receipt, require_receipt_for
 from agent.trust.signatures import PublicKey
 from agent.trust.uploads import Upload, gather_batches
-from agent.uplink import Collector, LogPosition, UnverifiedReceipt
+from agent.uplink import Collector
 
 log = logging.getLogger(__name__)
 
-FIRST_BACK_OFF_S: Final = 1.0
 LOOK_INTERVAL_S: Final = 0.5
 """How often a pause asks whether to end."""
 TIDY_INTERVAL_NS: Final = 10_000_000_000
 """How often age and quota are enforced in a long pause: `nh-3min` does not wait for the city."""
+SIGN_INTERVAL_NS: Final = 30_000_000_000
+"""How often the log is signed, if it grew: nobody but an auditor waits for it."""
 ROUND_LIMIT_NS: Final = 10_000_000_000
 """Uploads of a round begin within this, so that hits, age, quota and signals have their turn."""
 DELIVERIES: Final = 3
@@ -73,6 +76,7 @@ def send_forever(
     drain: bool,
     poll_interval_s: float,
     max_back_off_s: float,
+    errands: Sequence[Errand] = (),
 ) -> None:
     """Carry sealed frames to the city and delete what it has receipted, until `stop` says so.
 
@@ -82,13 +86,19 @@ def send_forever(
         drain: Also end when the watcher has signed off and nothing is left to send.
         poll_interval_s: Pause after a round.
         max_back_off_s: Longest pause after failures.
+        errands: Run between rounds and in pauses.
 
     Raises:
         HomeplateError: A log is damaged or cannot be written: nothing is deleted without account.
     """
     failures = 0
+
+    def see_to_errands() -> None:
+        run_errands(errands, sending.counters)
+
     while not stop():
         pause_s = poll_interval_s
+        see_to_errands()
         try:
             if not sending.work():
                 pause_s = 0.0
@@ -100,11 +110,17 @@ def send_forever(
             pause_s = back_off_s(failures, limit_s=max_back_off_s, share=random.random())  # noqa: S311
         if drain and not failures and sending.is_drained():
             break
-        rest(sending, pause_s, stop=stop)
+        rest(sending, pause_s, stop=stop, meanwhile=see_to_errands)
     sending.close()
 
 
-def rest(sending: "Sending", seconds: float, *, stop: Callable[[], bool]) -> None:
+def rest(
+    sending: "Sending",
+    seconds: float,
+    *,
+    stop: Callable[[], bool],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Let `seconds` pass, less once `stop` says so; age and quota hold meanwhile.
 
     In short steps, because a signal does not cut a sleep short.
@@ -114,21 +130,10 @@ def rest(sending: "Sending", seconds: float, *, stop: Callable[[], bool]) -> Non
     until_ns = tidied_ns + round(seconds * 1e9)
     while not stop() and (left_ns := until_ns - clock.monotonic_ns()) > 0:
         clock.wait_s(min(left_ns / 1e9, LOOK_INTERVAL_S))
+        meanwhile()
         if clock.monotonic_ns() - tidied_ns >= TIDY_INTERVAL_NS:
             sending.tidy()
             tidied_ns = clock.monotonic_ns()
-
-
-def back_off_s(failures: int, *, limit_s: float, share: float) -> float:
-    """Return the pause after so many failures in a row: doubling, with full jitter.
-
-    Args:
-        failures: At least 1.
-        limit_s: Longest pause.
-        share: 0 to 1, drawn by the caller; units do not come back all at once.
-    """
-    longest = min(FIRST_BACK_OFF_S * 2.0 ** min(failures - 1, 30), limit_s)
-    return longest * (0.1 + 0.9 * share)
 
 
 class Sending:
@@ -145,10 +150,13 @@ class Sending:
         audit: AuditLog,
         clock: Clock,
         batch_interval_s: float = 0.0,
+        counters: SendCounters | None = None,
     ) -> None:
         self._batch_interval_s = batch_interval_s
         self._gathering_ms: dict[SegmentKey, int] = {}
-        self.counters = SendCounters()
+        self.counters = counters or SendCounters()
+        self.last_receipt_ms: int | None = backlog.city_ms or None
+        """The city's time in the newest receipt."""
         self.clock = ForwardClock(clock, max(audit.latest_ms, backlog.city_ms))
         self._terms = terms
         self._spool = spool
@@ -158,6 +166,7 @@ class Sending:
         self._audit = audit
         self._seen_size = backlog.known_size
         self._watcher_stopped = False
+        self._signed_ns = clock.monotonic_ns()
         self._done: dict[SegmentKey, tuple[Segment, int]] = {}
         self._deletion = Deletion(
             spool=spool,
@@ -185,19 +194,27 @@ class Sending:
             self.tidy()
 
     def tidy(self) -> None:
-        """Enforce age and quota, and sign the log.
+        """Enforce age and quota, and sign the log now and then.
 
         Raises:
             DeviceError, SpoolFullError: The spool cannot be read or the log not be written.
         """
         self._deletion.enforce_age(self._terms.retention_s)
         self._deletion.make_room(self._terms.quota_bytes)
-        self._audit.checkpoint()
+        now_ns = self.clock.monotonic_ns()
+        if now_ns - self._signed_ns >= SIGN_INTERVAL_NS:
+            self._audit.checkpoint()
+            self._signed_ns = now_ns
 
     def is_drained(self) -> bool:
         """Tell whether the watcher has signed off and nothing is left to send."""
         self._follow()
         return self._watcher_stopped and all(map(self._is_done, self._spool.segments()))
+
+    def note(self, entry: PolicySeen) -> None:
+        """Enter into the log what became of a policy that came."""
+        self._note(entry)
+        self._audit.checkpoint()
 
     def close(self) -> None:
         """Sign off."""
@@ -207,8 +224,8 @@ class Sending:
 
     def _follow(self) -> None:
         """Take in what the watcher signed since."""
-        for entry in self._watched.follow():
-            self._backlog.note_watched(entry)
+        for index, entry in self._watched.follow():
+            self._backlog.note_watched(index, entry)
             self.clock.raise_to(entry.at_ms)
             self._watcher_stopped = isinstance(entry, Stop)
 
@@ -275,8 +292,12 @@ class Sending:
         self._gathering_ms[content.key] = self._now_ms()
         self._delete_settled(content)
 
-    def _deliver(self, frames: tuple[bytes, ...]) -> bytes:
+    def _deliver(
+        self, segment: str, frames: tuple[bytes, ...], standings: tuple[Standing, ...]
+    ) -> bytes:
         """Return the city's answer; when it has seen another part of the log, prove from there."""
+        places = tuple((standing.index, standing.at_ms) for standing in standings)
+        membership = self._watched.prove_members(index for index, _ in places)
         for _ in range(DELIVERIES):
             if not self._watched.has_signed(self._seen_size):
                 message = "the watcher has yet to sign again what the city has seen; waiting"
@@ -287,6 +308,9 @@ class Sending:
                     checkpoint=self._watched.note,
                     previous_size=self._seen_size,
                     proof=self._watched.prove_from(self._seen_size),
+                    segment=segment,
+                    places=places,
+                    membership=membership,
                 )
             )
             match answer:
@@ -299,26 +323,43 @@ class Sending:
 
     def _upload(self, key: SegmentKey, frames: tuple[bytes, ...]) -> None:
         """Deliver frames; only a receipt for exactly these frames counts."""
-        hashes = tuple(frame_hash(frame) for frame in frames)
-        signed = self._deliver(frames)
-        receipt = self._verify(key, hashes, signed)
-        reads = self._backlog.reads_in(key, hashes)
         lane, segment = key
+        hashes = tuple(frame_hash(frame) for frame in frames)
+        standings = self._backlog.standings(key, hashes)
+        signed = self._deliver(segment, frames, standings)
+        covering = 1 + max(standing.index for standing in standings)
+        receipt = self._verify(key, hashes, signed, covering=covering)
+        reads = sum(standing.reads for standing in standings)
         self._note(
             Uploaded(at_ms=self._now_ms(), lane=lane, segment=segment, reads=reads, receipt=signed)
         )
+        self.last_receipt_ms = receipt.time_ms
         self.clock.raise_to(receipt.time_ms)
-        self._acknowledge(receipt.log_size)
+        self._seen_size = receipt.log_size
         self._count_upload(lane, len(hashes), reads)
 
-    def _acknowledge(self, log_size: int) -> None:
-        self._seen_size = log_size
-        self._watched.acknowledge(log_size)
+    def _verify(
+        self, key: SegmentKey, hashes: tuple[bytes, ...], signed: bytes, *, covering: int
+    ) -> Receipt:
+        """Return the receipt when it is a true one for these frames.
 
-    def _verify(self, key: SegmentKey, hashes: tuple[bytes, ...], signed: bytes) -> Receipt:
+        Args:
+            key: The segment of the frames.
+            hashes: Of the frames.
+            signed: What the city answered.
+            covering: Size of the shortest log that names all of them.
+
+        Raises:
+            UplinkError: It is not; the log says why.
+        """
         try:
-            receipt = open_receipt(signed, self._terms.receipt_keys)
-            return require_receipt_for(receipt, unit=self._terms.unit, frames=hashes)
+            return require_receipt_for(
+                open_receipt(signed, self._terms.receipt_keys),
+                unit=self._terms.unit,
+                frames=hashes,
+                sizes=range(covering, self._watched.size + 1),
+                root_at=self._watched.root_at,
+            )
         except IntegrityError as error:
             self.counters.receipts_refused += 1
             lane, segment = key

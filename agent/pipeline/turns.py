@@ -18,6 +18,7 @@ WEIGHTS: Final = {Lane.HITS: 8, Lane.READS: 4, Lane.CROPS: 1}
 BATCH_INTERVAL_S: Final = 30.0
 """How long reads and crops of an open segment are gathered for one upload and one receipt: 2,880
 receipts a day and lane instead of 86,400, which the auditor has to verify one by one."""
+FIRST_BACK_OFF_S: Final = 1.0
 
 
 def take_turns(segments: Iterable[Segment]) -> Iterator[Segment]:
@@ -45,6 +46,18 @@ def is_due(lane: Lane, *, closed: bool, waited_s: float, interval_s: float) -> b
         interval_s: How long frames are gathered; 0 = not at all.
     """
     return lane is Lane.HITS or closed or not 0 <= waited_s < interval_s
+
+
+def back_off_s(failures: int, *, limit_s: float, share: float) -> float:
+    """Return the pause after so many failures in a row: doubling, with full jitter.
+
+    Args:
+        failures: At least 1.
+        limit_s: Longest pause.
+        share: 0 to 1, drawn by the caller; units do not come back all at once.
+    """
+    longest = min(FIRST_BACK_OFF_S * 2.0 ** min(failures - 1, 30), limit_s)
+    return longest * (0.1 + 0.9 * share)
 
 
 def _next_lane(credit: dict[Lane, int], lanes: list[Lane]) -> Lane:

@@ -62,6 +62,10 @@ class SpoolWriter:
         self._rooted = False
         self._lock = -1
 
+    def follow(self, settings: SpoolSettings, quota: Mapping[Lane, int]) -> None:
+        """Hold to other limits from the next put on."""
+        self._settings, self._quota = settings, quota
+
     def recover(self, record: Callable[[Recovery], None] | None = None) -> Recovery:
         """Report what earlier starts left and close their open segments. Call it before any put.
 

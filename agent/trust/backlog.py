@@ -3,12 +3,24 @@
 Only frames of segments that are still there are held, so memory follows the spool, not the log.
 """
 
+import msgspec
+
 from agent.base.lanes import Lane
 from agent.trust.entries import Deleted, DeleteIntent, Entry, Sealed, Uploaded
 from agent.trust.receipts import peek_receipt
 
 SegmentKey = tuple[Lane, str]
 """Lane and the segment's name without ending."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where and when a frame came into the watcher's log."""
+
+    index: int
+    """Of its `sealed` entry."""
+    at_ms: int
+    """Time of that entry."""
+    reads: int
 
 
 class Backlog:
@@ -24,7 +36,7 @@ class Backlog:
         self.city_ms = 0
         """The latest time that the city signed in a receipt."""
         self._current: dict[Lane, str] = {}
-        self._reads: dict[SegmentKey, dict[bytes, int]] = {}
+        self._logged: dict[SegmentKey, dict[bytes, Standing]] = {}
         self._uploaded: dict[SegmentKey, set[bytes]] = {}
         self._intents: dict[SegmentKey, DeleteIntent] = {}
         self._gone: set[SegmentKey] = set()
@@ -44,19 +56,20 @@ class Backlog:
             case _:
                 pass
 
-    def note_watched(self, entry: Entry) -> None:
-        """Take in an entry of the watcher's log."""
+    def note_watched(self, index: int, entry: Entry) -> None:
+        """Take in entry number `index` of the watcher's log."""
         match entry:
             case Sealed(lane=lane, segment=segment):
                 self._leave_segment(lane, segment)
                 if (lane, segment) not in self._gone:
-                    self._reads.setdefault((lane, segment), {})[entry.frame] = entry.reads
+                    standing = Standing(index=index, at_ms=entry.at_ms, reads=entry.reads)
+                    self._logged.setdefault((lane, segment), {})[entry.frame] = standing
             case _:
                 pass
 
     def to_upload(self, key: SegmentKey, frames: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Return those of the frame hashes that are logged and not uploaded, in their order."""
-        logged = self._reads.get(key, {})
+        logged = self._logged.get(key, {})
         done = self._uploaded.get(key, set())
         return tuple(frame for frame in frames if frame in logged and frame not in done)
 
@@ -66,8 +79,13 @@ class Backlog:
 
     def reads_in(self, key: SegmentKey, frames: tuple[bytes, ...]) -> int:
         """Return how many reads are in those of the frames that are logged."""
-        logged = self._reads.get(key, {})
-        return sum(logged.get(frame, 0) for frame in frames)
+        logged = self._logged.get(key, {})
+        return sum(logged[frame].reads for frame in frames if frame in logged)
+
+    def standings(self, key: SegmentKey, frames: tuple[bytes, ...]) -> tuple[Standing, ...]:
+        """Return where frames of `to_upload` stand in the log, in their order."""
+        logged = self._logged[key]
+        return tuple(logged[frame] for frame in frames)
 
     def unfinished(self) -> tuple[DeleteIntent, ...]:
         """Return the deletions that were announced and not reported done, oldest first."""
@@ -81,7 +99,7 @@ class Backlog:
         self._current[lane] = segment
 
     def _forget(self, key: SegmentKey) -> None:
-        if self._reads.pop(key, None) is None:
+        if self._logged.pop(key, None) is None:
             self._gone.add(key)  # its frames are still to come from the watcher's log
         self._uploaded.pop(key, None)
         self._intents.pop(key, None)

@@ -4,18 +4,24 @@ Arithmetic over the entries of both logs and the frames found in the spool; what
 up is a finding with a name.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import groupby
+from operator import attrgetter
+from typing import Final, Literal, NamedTuple
 
 from agent.base.errors import IntegrityError
 from agent.base.lanes import Lane
 from agent.trust.backlog import SegmentKey
-from agent.trust.entries import Deleted, DeleteIntent, Dropped, Entry, Sealed, Uploaded
+from agent.trust.entries import Boot, Deleted, DeleteIntent, Dropped, Entry, Sealed, Uploaded
 from agent.trust.receipts import Receipt, peek_receipt
 
+_BOOT = attrgetter("boot")
+_UNLOGGED: Final = ("unlogged-frame", "that the log does not know")
 Fate = Literal["uploaded", "present", "expired", "dropped", "lost"]
+Frames = dict[bytes, int]
+"""Reads (or crops) in frames, by frame hash, in the order of the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +33,19 @@ class Finding:
     detail: str
 
 
+class Origin(NamedTuple):
+    """Whose frame it is, as its header says."""
+
+    unit: str
+    boot: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentContent:
     """What was found in a segment on disk."""
 
-    frames: frozenset[bytes]
-    """Frame hashes."""
+    frames: Mapping[bytes, Origin]
+    """By frame hash."""
     closed: bool
     damaged_bytes: int
 
@@ -56,8 +69,7 @@ class LaneBalance:
         return self.recorded == accounted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """An upload as the sender logged it, and what its receipt says (signature not looked at)."""
 
     entry: Uploaded
@@ -68,69 +80,104 @@ class Claim:
 class Book:
     """What the two logs say, by what it is about."""
 
-    sealed: list[Sealed] = field(default_factory=list)
-    recent: list[Sealed] = field(default_factory=list)
+    boots: set[bytes] = field(default_factory=set)
+    """Starts that the logs know."""
+    sealed: dict[SegmentKey, Frames] = field(default_factory=lambda: defaultdict(dict))
+    """By segment; the entries themselves, a quarter million a day, are not kept."""
+    recent: dict[SegmentKey, Frames] = field(default_factory=lambda: defaultdict(dict))
     """Sealed while the spool was being looked at: known, but not part of the balance."""
+    spans: dict[tuple[bytes, Lane], list[tuple[int, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """First and last sequences of frames, by start and lane; frames without a hole are one."""
     dropped: list[Dropped] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
+    uploaded: dict[SegmentKey, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    """Hashes of frames with a receipt, by segment."""
     intents: dict[SegmentKey, DeleteIntent] = field(default_factory=dict)
     deleted: dict[SegmentKey, Deleted] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def enter(self, entry: Entry) -> None:
-        """Take in an entry of either log; each log in its order."""
-        match entry:
-            case Sealed():
-                self.sealed.append(entry)
-            case Dropped():
-                self.dropped.append(entry)
-            case Uploaded():
-                self._enter_upload(entry)
-            case DeleteIntent(lane=lane, segment=segment):
-                self.intents[lane, segment] = entry
-            case Deleted(lane=lane, segment=segment):
-                if (lane, segment) not in self.intents:
-                    detail = f"segment {lane.label}/{segment} was deleted but never announced"
-                    self.findings.append(Finding(reason="deletion-without-intent", detail=detail))
-                self.deleted[lane, segment] = entry
-            case _:
-                pass
+    def enter(self, entries: Sequence[Entry]) -> None:
+        """Take in entries of either log; each log in its order."""
+        for lane, sealed in _by_lane(entries):
+            self._enter_sealed(lane, sealed, self.sealed)
+            for boot, part in _by_start(sealed):
+                self.spans[boot, lane] += _spans_of(part)
+        for entry in entries:
+            if type(entry) is not Sealed:
+                self._enter_other(entry)
 
-    def enter_recent(self, entry: Entry) -> None:
-        """Take in an entry that the watcher wrote after the spool was looked at."""
-        if isinstance(entry, Sealed):
-            self.recent.append(entry)
+    def _enter_sealed(
+        self, lane: Lane, sealed: Iterable[Sealed], by_segment: dict[SegmentKey, Frames]
+    ) -> None:
+        segment, frames = "", Frames()
+        for entry in sealed:
+            if entry.segment != segment:
+                segment = entry.segment
+                frames = by_segment[lane, segment]
+            if entry.frame in frames:
+                detail = f"a frame of {lane.label}/{segment} is logged twice"
+                self.findings.append(Finding(reason="frame-twice", detail=detail))
+            frames[entry.frame] = entry.last - entry.first + 1
 
-    @property
-    def logged(self) -> frozenset[bytes]:
-        """Hashes of all frames that the watcher logged."""
-        return frozenset(entry.frame for entry in (*self.sealed, *self.recent))
+    def _enter_other(self, entry: Entry) -> None:
+        if isinstance(entry, Uploaded):
+            self._enter_upload(entry)
+        elif isinstance(entry, DeleteIntent):
+            self.intents[entry.lane, entry.segment] = entry
+        elif isinstance(entry, Deleted):
+            self._enter_deletion(entry)
+        elif isinstance(entry, Boot):
+            self.boots.add(entry.boot)
+        elif isinstance(entry, Dropped):
+            self.dropped.append(entry)
+
+    def enter_recent(self, entries: Sequence[Entry]) -> None:
+        """Take in entries that the watcher wrote after the spool was looked at."""
+        for lane, sealed in _by_lane(entries):
+            self._enter_sealed(lane, sealed, self.recent)
+        self.boots |= {entry.boot for entry in entries if isinstance(entry, Boot)}
+
+    def logged(self) -> set[bytes]:
+        """Return the hashes of all frames that the watcher logged."""
+        return set().union(*self.sealed.values(), *self.recent.values())
+
+    def _enter_deletion(self, entry: Deleted) -> None:
+        lane, segment = entry.lane, entry.segment
+        if (lane, segment) not in self.intents:
+            detail = f"segment {lane.label}/{segment} was deleted but never announced"
+            self.findings.append(Finding(reason="deletion-without-intent", detail=detail))
+        self.deleted[lane, segment] = entry
 
     def _enter_upload(self, entry: Uploaded) -> None:
         try:
-            claim = Claim(entry=entry, receipt=peek_receipt(entry.receipt))
+            claim = Claim(entry, peek_receipt(entry.receipt))
         except IntegrityError as error:
             self.findings.append(Finding(reason="receipt-malformed", detail=str(error)))
         else:
             self.claims.append(claim)
+            self.uploaded[entry.lane, entry.segment].update(claim.receipt.frames)
 
 
 def balance_reads(
     book: Book, spool: Mapping[SegmentKey, SegmentContent]
 ) -> tuple[tuple[LaneBalance, ...], tuple[Finding, ...]]:
     """Return the equation of each lane, and what does not add up."""
-    uploaded = {frame for claim in book.claims for frame in claim.receipt.frames}
-    present = frozenset().union(*(content.frames for content in spool.values()))
+    present: set[bytes] = set().union(*(content.frames for content in spool.values()))
     counts: dict[tuple[Lane, str], int] = defaultdict(int)
-    missing: dict[tuple[SegmentKey, str], list[Sealed]] = defaultdict(list)
-    for entry in book.sealed:
-        key = (entry.lane, entry.segment)
-        fate = _fate(entry, uploaded, present, book.intents.get(key))
-        counts[entry.lane, "recorded"] += entry.reads
-        if fate is None:
-            missing[key, _why_missing(key, spool, book)].append(entry)
-        else:
-            counts[entry.lane, fate] += entry.reads
+    missing: dict[tuple[SegmentKey, str], list[int]] = defaultdict(list)
+    for key, frames in book.sealed.items():
+        lane, rest = key[0], _without(frames, book.uploaded.get(key, set()))
+        recorded = sum(frames.values())
+        counts[lane, "recorded"] += recorded
+        counts[lane, "uploaded"] += recorded - sum(rest.values())
+        for frame, reads in rest.items():
+            fate = _fate(frame, present, book.intents.get(key))
+            if fate is None:
+                missing[key, _why_missing(key, spool, book)].append(reads)
+            else:
+                counts[lane, fate] += reads
     for drop in book.dropped:
         counts[drop.lane, "recorded"] += drop.count
         counts[drop.lane, "dropped"] += drop.count
@@ -138,36 +185,55 @@ def balance_reads(
     return lanes, tuple(_missing_finding(*item) for item in missing.items())
 
 
-def check_spool(book: Book, spool: Mapping[SegmentKey, SegmentContent]) -> tuple[Finding, ...]:
-    """Return what is in the spool that the log does not know.
+def check_spool(
+    book: Book,
+    logged: Collection[bytes],
+    spool: Mapping[SegmentKey, SegmentContent],
+    *,
+    unit: str,
+) -> tuple[Finding, ...]:
+    """Return what is in the spool that is not this unit's, or that its log does not know.
 
     A frame that is stored but not yet logged may stand in an open segment: a commit is stored
     first, then logged.
     """
-    logged = book.logged
     findings = []
     for (lane, segment), content in spool.items():
-        strangers = len(content.frames - logged)
-        if strangers and content.closed:
-            detail = f"{strangers} frames in {lane.label}/{segment} that the log does not know"
-            findings.append(Finding(reason="unlogged-frame", detail=detail))
+        unlogged = {frame for frame in content.frames if content.closed and frame not in logged}
+        strange = Counter(
+            _what_is_strange(origin, unit, book.boots) or _UNLOGGED
+            for frame, origin in content.frames.items()
+            if frame in unlogged or _what_is_strange(origin, unit, book.boots)
+        )
+        for (reason, how), count in strange.items():
+            detail = f"{count} frames in {lane.label}/{segment} {how}"
+            findings.append(Finding(reason=reason, detail=detail))
     return tuple(findings)
 
 
-def count_uncommitted(book: Book, spool: Mapping[SegmentKey, SegmentContent]) -> int:
+def _what_is_strange(origin: Origin, unit: str, boots: Collection[bytes]) -> tuple[str, str] | None:
+    """Return reason and text of what is wrong with where a frame comes from."""
+    if origin.unit != unit:
+        return "foreign-frame", f"are of the unit {origin.unit}"
+    if origin.boot not in boots:
+        return "unknown-start", f"are of the start {origin.boot.hex()[:8]}, unknown to the log"
+    return None
+
+
+def count_uncommitted(logged: Collection[bytes], spool: Mapping[SegmentKey, SegmentContent]) -> int:
     """Return how many frames in open segments the log does not know yet."""
-    logged = book.logged
-    return sum(len(item.frames - logged) for item in spool.values() if not item.closed)
+    parts = (content.frames for content in spool.values() if not content.closed)
+    return sum(frame not in logged for part in parts for frame in part)
 
 
 def check_sequences(book: Book) -> tuple[Finding, ...]:
     """Return where the sequences of a start and lane have a hole or are used twice."""
     spans: dict[tuple[bytes, Lane], list[tuple[int, int]]] = defaultdict(list)
-    for entry in book.sealed:
-        spans[entry.boot, entry.lane].append((entry.first, entry.last))
     for drop in book.dropped:
         if drop.first is not None and drop.count:
             spans[drop.boot, drop.lane].append((drop.first, drop.first + drop.count - 1))
+    for owner, found in book.spans.items():
+        spans[owner] += found
     return tuple(
         finding
         for (boot, lane), found in spans.items()
@@ -177,29 +243,66 @@ def check_sequences(book: Book) -> tuple[Finding, ...]:
 
 def check_uploads(book: Book) -> tuple[Finding, ...]:
     """Return uploads of frames that were never sealed, or with another count of reads."""
-    sealed = (*book.sealed, *book.recent)
-    reads = {(entry.lane, entry.segment, entry.frame): entry.reads for entry in sealed}
     findings = []
     for claim in book.claims:
-        entry = claim.entry
-        counts = [reads.get((entry.lane, entry.segment, frame)) for frame in claim.receipt.frames]
-        place = f"an upload of {entry.lane.label}/{entry.segment}"
-        if None in counts:
-            detail = f"{place} holds a frame that was never logged as sealed there"
+        entry, frames = claim.entry, claim.receipt.frames
+        key = (entry.lane, entry.segment)
+        sealed = book.sealed.get(key, {})
+        if key in book.recent:
+            sealed = sealed | book.recent[key]
+        try:
+            reads = sum(map(sealed.__getitem__, frames))
+        except KeyError:
+            detail = f"{_place_of(entry)} holds a frame that was never logged as sealed there"
             findings.append(Finding(reason="upload-unlogged", detail=detail))
-        elif sum(count or 0 for count in counts) != entry.reads:
-            detail = f"{place} is logged with {entry.reads} reads; its frames hold others"
+            continue
+        if reads != entry.reads:
+            detail = (
+                f"{_place_of(entry)} is logged with {entry.reads} reads; its frames hold others"
+            )
             findings.append(Finding(reason="upload-count", detail=detail))
     return tuple(findings)
 
 
-def _fate(
-    entry: Sealed, uploaded: set[bytes], present: frozenset[bytes], intent: DeleteIntent | None
-) -> Fate | None:
-    """Return what became of a frame; None when nothing explains that it is gone."""
-    if entry.frame in uploaded:
-        return "uploaded"
-    if entry.frame in present:
+def _place_of(entry: Uploaded) -> str:
+    return f"an upload of {entry.lane.label}/{entry.segment}"
+
+
+def _by_lane(entries: Sequence[Entry]) -> Iterable[tuple[Lane, list[Sealed]]]:
+    """Yield the sealed ones of each lane, in their order."""
+    sealed = [entry for entry in entries if type(entry) is Sealed]
+    for lane in Lane:
+        yield lane, [entry for entry in sealed if entry.lane is lane]
+
+
+def _by_start(sealed: list[Sealed]) -> Iterable[tuple[bytes, list[Sealed]]]:
+    """Yield what each start sealed; mostly there is one."""
+    if len({entry.boot for entry in sealed}) == 1:
+        yield sealed[0].boot, sealed
+    else:
+        for boot, part in groupby(sealed, _BOOT):
+            yield boot, list(part)
+
+
+def _spans_of(sealed: list[Sealed]) -> list[tuple[int, int]]:
+    """Return the sequences of frames: one span where each begins after the end of the last."""
+    begins = [entry.first for entry in sealed]
+    ends = [entry.last + 1 for entry in sealed]
+    if begins[1:] == ends[:-1]:
+        return [(begins[0], ends[-1] - 1)]
+    return [(entry.first, entry.last) for entry in sealed]
+
+
+def _without(frames: Frames, uploaded: set[bytes]) -> Frames:
+    """Return the frames that were not uploaded; mostly none."""
+    if uploaded.issuperset(frames):
+        return {}
+    return {frame: reads for frame, reads in frames.items() if frame not in uploaded}
+
+
+def _fate(frame: bytes, present: set[bytes], intent: DeleteIntent | None) -> Fate | None:
+    """Return what became of a frame not uploaded; None when nothing explains that it is gone."""
+    if frame in present:
         return "present"
     if intent is None:
         return None
@@ -214,15 +317,14 @@ def _why_missing(key: SegmentKey, spool: Mapping[SegmentKey, SegmentContent], bo
     return "deleted-without-receipt" if key in book.intents else "missing-segment"
 
 
-def _missing_finding(key: tuple[SegmentKey, str], entries: list[Sealed]) -> Finding:
+def _missing_finding(key: tuple[SegmentKey, str], reads: list[int]) -> Finding:
     (lane, segment), reason = key
-    reads = sum(entry.reads for entry in entries)
     how = {
         "damaged-frame": "cannot be read in the spool any more",
         "deleted-without-receipt": "were deleted after a receipt that does not name them",
         "missing-segment": "are gone, and no log entry says why",
     }[reason]
-    detail = f"{len(entries)} frames with {reads} reads of {lane.label}/{segment} {how}"
+    detail = f"{len(reads)} frames with {sum(reads)} reads of {lane.label}/{segment} {how}"
     return Finding(reason=reason, detail=detail)
 
 

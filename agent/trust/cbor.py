@@ -10,7 +10,6 @@ _SCALARS: Final = frozenset({int, str, bytes, bool, type(None)})
 """Encoded plainly they are encoded in the deterministic way."""
 
 _KEYS: Final = frozenset({int, str})
-_NUMBERS: Final = frozenset({int})
 _INTEGERS: Final = 1 << 64
 """Further from 0, an integer would need a tag."""
 
@@ -20,6 +19,27 @@ def encode_cbor(value: object) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
+def encode_in_order(value: object) -> bytes:
+    """Return the same encoding in half the time, of a value without floats and sets.
+
+    The caller writes the keys of each map in the order of their encodings.
+    """
+    return cbor2.dumps(value)
+
+
+def encode_head(major: int, argument: int) -> bytes:
+    """Return the first bytes of an item: its major type and its value or length (section 3).
+
+    Args:
+        major: 0 an unsigned integer, 2 bytes, 4 an array, 5 a map.
+        argument: 0 to 2^64 - 1.
+    """
+    if argument < 24:  # noqa: PLR2004  in the byte of the type itself
+        return bytes((major << 5 | argument,))
+    size_bits = max((argument.bit_length() - 1).bit_length() - 3, 0)
+    return bytes((major << 5 | 24 + size_bits,)) + argument.to_bytes(1 << size_bits)
+
+
 def decode_cbor(content: bytes) -> object:
     """Return the value of deterministic CBOR; the caller checks its types.
 
@@ -27,8 +47,8 @@ def decode_cbor(content: bytes) -> object:
         IntegrityError: Not CBOR, bytes after the value, a tag, or another spelling than the
             deterministic one (keys doubled or out of order, long heads, indefinite lengths).
     """
+    value = decode_held(content)
     try:
-        value: object = cbor2.loads(content)
         plain = _is_plain(value)
         spelling = encode_cbor(value)
     except (cbor2.CBORError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
@@ -53,29 +73,26 @@ def decode_cbor_list(content: bytes, *, place: str) -> list[object]:
     Raises:
         IntegrityError: As `decode_cbor`, or not such a map.
     """
-    found: object = _decode_flat(content)
-    if found is None:  # rare, or wrong: the strict way takes it or says what it is
-        found = decode_cbor(content)
-    values = list(found.values()) if isinstance(found, dict) else []
+    found = decode_cbor(content)
+    values: list[object] = list(found.values()) if isinstance(found, dict) else []
     if not isinstance(found, dict) or list(found) != list(range(len(values))):
         message = f"{place}: found other keys; expected a map with the keys 0, 1, 2 …"
         raise IntegrityError(message)
     return values
 
 
-def _decode_flat(content: bytes) -> dict[object, object] | None:
-    """Return a map of numbers to scalars, in a third of the time; None where it is not sure.
+def decode_held(content: bytes) -> object:
+    """Return the value of CBOR whose bytes something else holds in place; spelling not looked at.
 
-    Such a map, its keys in order, has one encoding only: that of the plain encoder.
+    Raises:
+        IntegrityError: Not CBOR.
     """
     try:
-        found = cbor2.loads(content)
-        if not isinstance(found, dict) or cbor2.dumps(found) != content:
-            return None
-    except (cbor2.CBORError, ValueError, TypeError, ArithmeticError, RecursionError):
-        return None
-    flat = _SCALARS.issuperset(map(type, found.values())) and _NUMBERS.issuperset(map(type, found))
-    return found if flat else None
+        value: object = cbor2.loads(content)
+    except (cbor2.CBORError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        message = f"found {len(content)} bytes that are not CBOR; expected one CBOR value"
+        raise IntegrityError(message) from error
+    return value
 
 
 def _is_plain(value: object) -> bool:

@@ -1,15 +1,18 @@
-"""Plain text inside a sealed frame (deploy/docs/formats.md, chapter 2): reads and crops."""
+"""Plain text inside a sealed frame (deploy/docs/formats.md, chapter 2): reads and crops.
+
+`agent.trust.alerts` has that of the lane hits.
+"""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 import zstandard
 
 from agent.base.errors import IntegrityError
 from agent.base.lanes import Lane
-from agent.trust.cbor import decode_cbor, encode_cbor
+from agent.trust.cbor import decode_cbor, encode_head, encode_in_order
 from agent.trust.header import SEQUENCE_LIMIT, TIME_LIMIT_MS
 
 VERSION: Final = 1
@@ -19,17 +22,23 @@ DIRECTIONS: Final = ("toward", "away", "left", "right", "still")
 QUARTERS: Final = 4
 """Corners are stored in quarters of a pixel."""
 
+READ_FIELDS: Final = 12
+
 _READS: Final = 1
 _CROPS: Final = 2
-_ZSTD_LEVEL_READS: Final = 3
-_ZSTD_LEVEL_CROPS: Final = 1  # 10.5 % off: each JPEG repeats its tables; no more at level 3
+_BYTES, _ARRAY = 2, 4  # major types of CBOR
+_MAP_OF_CROPS: Final = bytes((0xA2, 0, VERSION, _CROPS))
+ZSTD_LEVEL_READS: Final = 3
+_ZSTD_LEVEL_CROPS: Final = -3
+"""Finds the tables that each JPEG repeats (5 % of a picture of 6 KB) and leaves the rest alone.
+Level 1 takes 3 to 17 times the CPU for 0.2 to 1.2 % of the bytes."""
 _CORNER_LIMIT: Final = 2**31
 _CORNER_NUMBERS: Final = 8
+_INT: Final = frozenset({int})
 _TEXT: Final = re.compile(r"[A-Z0-9]{0,16}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRead:
+class StoredRead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A plate read as it stands in a frame.
 
     Raises:
@@ -37,8 +46,8 @@ class StoredRead:
     """
 
     sequence: int
-    text: str = field(repr=False)
-    confidences: bytes = field(repr=False)
+    text: str
+    confidences: bytes
     """One byte a character; 255 = certain."""
     abstained: bool
     frames_seen: int
@@ -54,22 +63,23 @@ class StoredRead:
 
     def __post_init__(self) -> None:
         """Refuse what the format cannot hold."""
-        _require(type(self.text) is str and _TEXT.fullmatch(self.text) is not None, "text")
-        _require_type(self.confidences, bytes, "confidences")
-        _require(len(self.confidences) == len(self.text), "number of confidences")
-        _require_type(self.abstained, bool, "abstained")
-        for name in ("sequence", "frames_seen", "frames_agreed", "first_frame", "last_frame"):
-            _require_number(getattr(self, name), name, SEQUENCE_LIMIT)
-        for name in ("first_ms", "last_ms"):
-            _require_number(getattr(self, name), name, TIME_LIMIT_MS)
-        _require_number(self.direction, "direction", len(DIRECTIONS))
-        _require(len(self.corners) == _CORNER_NUMBERS, "number of corner coordinates")
-        for number in self.corners:
-            _require(type(number) is int and abs(number) < _CORNER_LIMIT, "corner coordinate")
+        require(type(self.text) is str and _TEXT.fullmatch(self.text) is not None, "text")
+        require_type(self.confidences, bytes, "confidences")
+        require(len(self.confidences) == len(self.text), "number of confidences")
+        require_type(self.abstained, bool, "abstained")
+        seen = (self.sequence, self.frames_seen, self.frames_agreed)
+        frames = (self.first_frame, self.last_frame)
+        require_numbers((*seen, *frames, self.direction), "number", SEQUENCE_LIMIT)
+        require_numbers((self.first_ms, self.last_ms), "time", TIME_LIMIT_MS)
+        require(self.direction < len(DIRECTIONS), "direction")
+        require(len(self.corners) == _CORNER_NUMBERS, "number of corner coordinates")
+        require_numbers(self.corners, "corner coordinate", _CORNER_LIMIT, low=1 - _CORNER_LIMIT)
+
+    def __repr__(self) -> str:
+        return f"StoredRead(sequence={self.sequence})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredCrop:
+class StoredCrop(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A plate's picture as it stands in a frame; its boot is the frame header's.
 
     Raises:
@@ -83,24 +93,27 @@ class StoredCrop:
     read_sequence: int
     """Of its read in that lane."""
     time_ms: int
-    jpeg: bytes = field(repr=False)
+    jpeg: bytes
 
     def __post_init__(self) -> None:
         """Refuse what the format cannot hold."""
-        for name in ("sequence", "read_sequence"):
-            _require_number(getattr(self, name), name, SEQUENCE_LIMIT)
-        _require_number(self.time_ms, "time_ms", TIME_LIMIT_MS)
-        _require(self.lane in (Lane.HITS, Lane.READS), "lane of the read")
-        _require_type(self.jpeg, bytes, "jpeg")
+        require_numbers((self.sequence, self.read_sequence), "sequence", SEQUENCE_LIMIT)
+        require_numbers((self.time_ms,), "time", TIME_LIMIT_MS)
+        require(self.lane in (Lane.HITS, Lane.READS), "lane of the read")
+        require_type(self.jpeg, bytes, "jpeg")
+
+    def __repr__(self) -> str:
+        return f"StoredCrop(sequence={self.sequence})"
 
 
 def encode_reads_text(reads: Sequence[StoredRead]) -> bytes:
-    """Return the plain text of a frame in the lanes hits and reads.
+    """Return the plain text of a frame in the lane reads.
 
     Raises:
         IntegrityError: Longer than the format allows.
     """
-    return _compress({0: VERSION, _READS: [_read_map(read) for read in reads]}, _ZSTD_LEVEL_READS)
+    content = encode_in_order({0: VERSION, _READS: [read_map(read) for read in reads]})
+    return compress(content, ZSTD_LEVEL_READS)
 
 
 def encode_crops_text(crops: Sequence[StoredCrop]) -> bytes:
@@ -109,16 +122,20 @@ def encode_crops_text(crops: Sequence[StoredCrop]) -> bytes:
     Raises:
         IntegrityError: Longer than the format allows.
     """
-    return _compress({0: VERSION, _CROPS: [_crop_map(crop) for crop in crops]}, _ZSTD_LEVEL_CROPS)
+    parts = [_MAP_OF_CROPS, encode_head(_ARRAY, len(crops))]
+    for crop in crops:
+        parts += _crop_parts(crop)
+    return compress(b"".join(parts), _ZSTD_LEVEL_CROPS)
 
 
 def decode_reads_text(plaintext: bytes) -> tuple[StoredRead, ...]:
-    """Return the reads of an opened frame in the lanes hits and reads.
+    """Return the reads of an opened frame in the lane reads.
 
     Raises:
         IntegrityError: Not in the format, or larger than it allows.
     """
-    return tuple(_parse_read(item) for item in _items(plaintext, _READS))
+    items = decode_items(plaintext, _READS)
+    return tuple(parse_read(require_fields(item, READ_FIELDS)) for item in items)
 
 
 def decode_crops_text(plaintext: bytes) -> tuple[StoredCrop, ...]:
@@ -127,11 +144,15 @@ def decode_crops_text(plaintext: bytes) -> tuple[StoredCrop, ...]:
     Raises:
         IntegrityError: Not in the format, or larger than it allows.
     """
-    return tuple(_parse_crop(item) for item in _items(plaintext, _CROPS))
+    return tuple(_parse_crop(item) for item in decode_items(plaintext, _CROPS))
 
 
-def _compress(value: object, level: int) -> bytes:
-    content = encode_cbor(value)
+def compress(content: bytes, level: int) -> bytes:
+    """Return CBOR as the plain text of a frame.
+
+    Raises:
+        IntegrityError: Longer than the format allows.
+    """
     if len(content) > PLAINTEXT_LIMIT_BYTES:
         message = f"plain text: {len(content)} bytes; expected at most {PLAINTEXT_LIMIT_BYTES}"
         raise IntegrityError(message)
@@ -151,17 +172,23 @@ def _decompress(plaintext: bytes) -> bytes:
         raise IntegrityError(message) from error
 
 
-def _items(plaintext: bytes, key: int) -> list[Any]:
+def decode_items(plaintext: bytes, key: int) -> list[Any]:
+    """Return the items of a plain text that has them under `key`.
+
+    Raises:
+        IntegrityError: Not in the format, or larger than it allows.
+    """
     value = decode_cbor(_decompress(plaintext))
-    _require(isinstance(value, dict) and list(value) == [0, key], "map of version and items")
+    require(isinstance(value, dict) and list(value) == [0, key], "map of version and items")
     fields: dict[int, Any] = dict(value)  # type: ignore[call-overload] # checked above
-    _require((type(fields[0]), fields[0]) == (int, VERSION), "version")  # True equals 1
-    _require_type(fields[key], list, "list of items")
+    require((type(fields[0]), fields[0]) == (int, VERSION), "version")  # True equals 1
+    require_type(fields[key], list, "list of items")
     items: list[Any] = fields[key]
     return items
 
 
-def _read_map(read: StoredRead) -> dict[int, object]:
+def read_map(read: StoredRead) -> dict[int, object]:
+    """Return a read's fields by their keys."""
     return {
         0: read.sequence,
         1: read.text,
@@ -178,9 +205,13 @@ def _read_map(read: StoredRead) -> dict[int, object]:
     }
 
 
-def _parse_read(item: object) -> StoredRead:
-    fields = _fields(item, 12)
-    _require_type(fields[11], list, "corners")
+def parse_read(fields: Mapping[int, Any]) -> StoredRead:
+    """Return the read in the fields 0 to 11.
+
+    Raises:
+        IntegrityError: One is not what the format says.
+    """
+    require_type(fields[11], list, "corners")
     return StoredRead(
         sequence=fields[0],
         text=fields[1],
@@ -197,19 +228,22 @@ def _parse_read(item: object) -> StoredRead:
     )
 
 
-def _crop_map(crop: StoredCrop) -> dict[int, object]:
-    return {
+def _crop_parts(crop: StoredCrop) -> tuple[bytes, ...]:
+    """Return a crop's map in pieces: a general encoder copies the pictures at 25 MB/s."""
+    fields = {
         0: crop.sequence,
         1: int(crop.lane),
         2: crop.read_sequence,
         3: crop.time_ms,
-        4: crop.jpeg,
+        4: b"",
     }
+    head = encode_in_order(fields)[:-1]  # less the length of the empty picture
+    return head + encode_head(_BYTES, len(crop.jpeg)), crop.jpeg
 
 
 def _parse_crop(item: object) -> StoredCrop:
-    fields = _fields(item, 5)
-    _require(type(fields[1]) is int and fields[1] in tuple(Lane), "lane of the read")
+    fields = require_fields(item, 5)
+    require(type(fields[1]) is int and fields[1] in tuple(Lane), "lane of the read")
     return StoredCrop(
         sequence=fields[0],
         lane=Lane(fields[1]),
@@ -219,22 +253,31 @@ def _parse_crop(item: object) -> StoredCrop:
     )
 
 
-def _fields(item: object, count: int) -> dict[int, Any]:
+def require_fields(item: object, count: int) -> dict[int, Any]:
+    """Return an item that is a map with the keys 0 to `count` - 1.
+
+    Raises:
+        IntegrityError: It is something else.
+    """
     if not isinstance(item, dict) or list(item) != list(range(count)):
         message = f"plain text: found another item; expected a map with the keys 0 to {count - 1}"
         raise IntegrityError(message)
     return item
 
 
-def _require_number(value: object, name: str, limit: int) -> None:
-    _require(type(value) is int and 0 <= value < limit, name)
+def require_numbers(values: Sequence[int], name: str, limit: int, *, low: int = 0) -> None:
+    """Refuse what is no integer from `low` to below `limit`; a bool is none; IntegrityError."""
+    right = _INT.issuperset(map(type, values)) and min(values) >= low and max(values) < limit
+    require(right, name)
 
 
-def _require_type(value: object, kind: type, name: str) -> None:
-    _require(type(value) is kind, name)
+def require_type(value: object, kind: type, name: str) -> None:
+    """Refuse another type; IntegrityError."""
+    require(type(value) is kind, name)
 
 
-def _require(condition: bool, name: str) -> None:  # noqa: FBT001 -- the condition is the subject
+def require(condition: bool, name: str) -> None:  # noqa: FBT001 -- the condition is the subject
+    """Refuse what does not hold; IntegrityError names the field, never its value."""
     if not condition:
         message = f"plain text: {name} is not what the format says"
         raise IntegrityError(message)

@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from agent.base.errors import CredentialError, IntegrityError
-from agent.trust.frames import SealedFrame
+from agent.trust.frames import SEALED_LIMIT_BYTES, SealedFrame, join_frame
 from agent.trust.header import FrameHeader, encode_header
 from agent.trust.signatures import PublicKey
 
@@ -40,8 +40,8 @@ def suite() -> Suite:
     return Suite(KEM.P256, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
-def seal_to_city(plaintext: bytes, header: FrameHeader, city_key: PublicKey) -> SealedFrame:
-    """Return a frame that only the city can open.
+def seal_frame(plaintext: bytes, header: FrameHeader, city_key: PublicKey) -> bytes:
+    """Return the bytes of a frame that only the city can open.
 
     Args:
         plaintext: At most the frame limit less 81 bytes.
@@ -54,8 +54,12 @@ def seal_to_city(plaintext: bytes, header: FrameHeader, city_key: PublicKey) -> 
     if (header.suite, header.key_id) != (SUITE_NAME, city_key.key_id):
         message = "header names another suite or key than the frame is sealed with"
         raise IntegrityError(message)
-    sealed = suite().encrypt(plaintext, city_key.point, encode_header(header))
-    return SealedFrame(header=header, sealed=sealed)
+    if len(plaintext) > SEALED_LIMIT_BYTES - OVERHEAD_BYTES:
+        message = f"sealed bytes: found {len(plaintext) + OVERHEAD_BYTES}; "
+        message += f"expected 1 to {SEALED_LIMIT_BYTES}"
+        raise IntegrityError(message)
+    head = encode_header(header)
+    return join_frame(head, suite().encrypt(plaintext, city_key.point, head))
 
 
 def open_sealed(frame: SealedFrame, key: Decrypter) -> bytes:

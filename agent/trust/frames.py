@@ -79,9 +79,13 @@ class _IncompleteError(IntegrityError):
 
 def encode_frame(frame: SealedFrame) -> bytes:
     """Return the frame's bytes, from magic to last checksum."""
-    header = encode_header(frame.header)
-    head = _PREFIX.pack(MAGIC, VERSION, 0, len(header), len(frame.sealed)) + header
-    return b"".join((head, _checksum(head), frame.sealed, _checksum(frame.sealed)))
+    return join_frame(encode_header(frame.header), frame.sealed)
+
+
+def join_frame(header: bytes, sealed: bytes) -> bytes:
+    """Return the bytes of the frame with an encoded header and these sealed bytes."""
+    head = _PREFIX.pack(MAGIC, VERSION, 0, len(header), len(sealed)) + header
+    return b"".join((head, _checksum(head), sealed, _checksum(sealed)))
 
 
 def frame_hash(content: bytes) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final
 
 from agent.base.errors import IntegrityError
 from agent.base.lanes import Lane
-from agent.trust.cbor import decode_cbor, encode_cbor
+from agent.trust.cbor import decode_cbor, encode_in_order
 
 VERSION: Final = 1
 READS_LIMIT: Final = 4096
@@ -75,7 +75,7 @@ class FrameHeader:
 
 def encode_header(header: FrameHeader) -> bytes:
     """Return the header's bytes: deterministic CBOR, and the HPKE `info` of the seal."""
-    return encode_cbor(
+    return encode_in_order(
         {
             0: VERSION,
             1: header.suite,

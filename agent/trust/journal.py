@@ -9,6 +9,8 @@ from agent.trust.entries import ENTRY_LIMIT_BYTES
 
 _NUMBER: Final = struct.Struct("<L")
 OVERHEAD_BYTES: Final = 2 * _NUMBER.size
+_RESIDUE: Final = 0x48674BC7
+"""CRC32C over anything and its own CRC32C, smallest byte first: always this."""
 
 
 def encode_record(content: bytes) -> bytes:
@@ -17,14 +19,32 @@ def encode_record(content: bytes) -> bytes:
     return head + _NUMBER.pack(google_crc32c.value(head))
 
 
+def take_records(buffer: bytes, offset: int, end: int) -> tuple[list[bytes], int]:
+    """Return the contents of the whole, correct records from `offset` on, and where they end.
+
+    Args:
+        buffer: Holds records.
+        offset: Where the first begins.
+        end: No record that ends behind this is taken.
+    """
+    contents = []
+    take, value = _NUMBER.unpack_from, google_crc32c.value
+    while (body := offset + _NUMBER.size) <= end:
+        (length,) = take(buffer, offset)
+        tail = body + length
+        if not 1 <= length <= ENTRY_LIMIT_BYTES or tail + _NUMBER.size > end:
+            break
+        record = buffer[offset : tail + _NUMBER.size]
+        if value(record) != _RESIDUE:
+            break
+        contents.append(record[_NUMBER.size : -_NUMBER.size])
+        offset = tail + _NUMBER.size
+    return contents, offset
+
+
 def take_record(buffer: bytes, offset: int) -> bytes | None:
     """Return the content of the record at `offset`; None where no whole, correct one stands."""
-    if len(buffer) - offset < OVERHEAD_BYTES:
-        return None
-    (length,) = _NUMBER.unpack_from(buffer, offset)
-    end = offset + _NUMBER.size + length
-    if not 1 <= length <= ENTRY_LIMIT_BYTES or len(buffer) < end + _NUMBER.size:
-        return None
-    if (google_crc32c.value(buffer[offset:end]),) != _NUMBER.unpack_from(buffer, end):
-        return None
-    return buffer[offset + _NUMBER.size : end]
+    length = int.from_bytes(buffer[offset : offset + _NUMBER.size], "little")
+    end = min(len(buffer), offset + length + OVERHEAD_BYTES)
+    contents, _ = take_records(buffer, offset, end)
+    return contents[0] if contents else None

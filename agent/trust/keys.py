@@ -1,17 +1,27 @@
-"""Private keys: the only module that holds them. Keys hide themselves from reprs."""
+"""Private keys: the only module that holds them. Keys hide themselves from reprs.
+
+Python cannot promise that a secret is gone from memory. What can be done is: a key file is read
+into a buffer that is wiped here, and no key becomes bytes or text of Python's, but for the moment
+in which a new one is written to its file. The library keeps the key itself, and leaves behind what
+its own PEM parser copied.
+"""
 
 import re
 from typing import Final
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from agent.base.errors import CredentialError
+from agent.base.memory import wipe
 from agent.trust.envelope import suite
 from agent.trust.signatures import PublicKey, describe_key, encode_public_key
 
 _LABEL: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+_PROTECTED: Final = "a private key under a password"
 _EXPECTED: Final = "expected a PEM private key on P-256, PKCS #8, without a password"
 
 
@@ -83,8 +93,8 @@ def generate_opener() -> Opener:
     return Opener(ec.generate_private_key(ec.SECP256R1()))
 
 
-def load_signer(pem: bytes, *, place: str) -> Signer:
-    """Return the signing key in a PEM file.
+def load_signer(pem: bytearray, *, place: str) -> Signer:
+    """Return the signing key in a PEM file; `pem` is wiped, whatever comes of it.
 
     Raises:
         CredentialError: Something else, on another curve or under a password.
@@ -92,8 +102,8 @@ def load_signer(pem: bytes, *, place: str) -> Signer:
     return Signer(_load(pem, place))
 
 
-def load_opener(pem: bytes, *, place: str) -> Opener:
-    """Return the city's opening key in a PEM file.
+def load_opener(pem: bytearray, *, place: str) -> Opener:
+    """Return the city's opening key in a PEM file; `pem` is wiped, whatever comes of it.
 
     Raises:
         CredentialError: Something else, on another curve or under a password.
@@ -101,8 +111,39 @@ def load_opener(pem: bytes, *, place: str) -> Opener:
     return Opener(_load(pem, place))
 
 
+def load_protected_signer(pem: bytearray, passphrase: str, *, place: str) -> Signer:
+    """Return the signing key in a PEM file under a passphrase; `pem` is wiped.
+
+    Raises:
+        CredentialError: Another passphrase, no passphrase on it, or something else in the file.
+    """
+    try:
+        key = serialization.load_pem_private_key(pem, password=passphrase.encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        found = _describe_file(pem)
+        wrong = found == _PROTECTED and isinstance(error, ValueError)
+        found = "another passphrase" if wrong else found
+        message = f"{place}: found {found}; expected a P-256 key, PKCS #8, under its passphrase"
+        raise CredentialError(message) from error
+    finally:
+        wipe(pem)
+    return Signer(_require_p256(key, place))
+
+
+def encode_protected_key(signer: Signer, passphrase: str) -> bytes:
+    """Return the key as PEM under a passphrase (PKCS #8, PBES2 with AES-256)."""
+    return signer._key.private_bytes(  # noqa: SLF001 -- as below
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase.encode()),
+    )
+
+
 def encode_private_key(key: Signer | Opener) -> bytes:
-    """Return the key as PEM, unprotected: for provisioning, into a file of mode 0600."""
+    """Return the key as PEM, unprotected: for provisioning, into a file of mode 0600.
+
+    The library gives bytes that nobody can wipe: only for a process that ends soon.
+    """
     return key._key.private_bytes(  # noqa: SLF001 -- this module is where private keys live
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -110,25 +151,39 @@ def encode_private_key(key: Signer | Opener) -> bytes:
     )
 
 
-def _load(pem: bytes, place: str) -> ec.EllipticCurvePrivateKey:
+def sign_csr(signer: Signer, unit: str) -> bytes:
+    """Return a certificate request (PKCS #10, DER) for the name `unit` and the signer's key."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, unit)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    request = builder.sign(signer._key, hashes.SHA256())  # noqa: SLF001 -- as above
+    return request.public_bytes(serialization.Encoding.DER)
+
+
+def _load(pem: bytearray, place: str) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         message = f"{place}: found {_describe_file(pem)}; {_EXPECTED}"
         raise CredentialError(message) from error
+    finally:
+        wipe(pem)
+    return _require_p256(key, place)
+
+
+def _require_p256(key: object, place: str) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         message = f"{place}: found {describe_key(key)}; {_EXPECTED}"
         raise CredentialError(message)
     return key
 
 
-def _describe_file(pem: bytes) -> str:
+def _describe_file(pem: bytearray) -> str:
     label = _LABEL.search(pem)
     if label is None:
         return f"{len(pem)} bytes that are not PEM"
     kind = label[1].decode()
     if kind == "ENCRYPTED PRIVATE KEY" or b"ENCRYPTED" in pem[:1024]:
-        return "a private key under a password"
+        return _PROTECTED
     return f"PEM of the kind {kind} that cannot be read as a private key"
 
 

@@ -4,7 +4,7 @@ A tree of n leaves is kept as the roots of its perfect subtrees, largest first: 
 hashes, whatever its size. Proofs are made from that and the leaves that matter.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from hmac import compare_digest
 from typing import NoReturn
@@ -22,6 +22,11 @@ def leaf_hash(entry: bytes) -> bytes:
     return sha256(b"\x00" + entry).digest()
 
 
+def leaf_hashes(entries: Iterable[bytes]) -> list[bytes]:
+    """Return the hashes of entries."""
+    return [sha256(b"\x00" + entry).digest() for entry in entries]
+
+
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Return the hash of a node with two children."""
     return sha256(b"\x01" + left + right).digest()
@@ -35,21 +40,39 @@ class Tree:
     def __init__(self, leaves: Iterable[bytes] = ()) -> None:
         self.size = 0
         self._peaks: list[bytes] = []
-        for leaf in leaves:
-            self.append(leaf)
+        self.extend(leaves)
 
     def append(self, leaf: bytes) -> None:
         """Add a leaf hash; constant time on average."""
-        carried, size = leaf, self.size
-        while size & 1:
-            carried = node_hash(self._peaks.pop(), carried)
-            size >>= 1
-        self._peaks.append(carried)
-        self.size += 1
+        self.extend((leaf,))
+
+    def extend(self, leaves: Iterable[bytes], sizes: Iterable[int] = ()) -> list[bytes]:
+        """Add leaf hashes, in their order: level by level, each node with its right neighbour.
+
+        Args:
+            leaves: New ones.
+            sizes: From the size before to the size after, at which the roots are wanted.
+
+        Returns:
+            The roots at these sizes, in their order.
+        """
+        nodes, left = list(leaves), self.size
+        old = dict(zip(_levels_of(left), self._peaks[::-1], strict=True))
+        self.size += len(nodes)
+        levels: list[tuple[int, list[bytes]]] = []
+        while nodes:
+            if left & 1:
+                nodes.insert(0, old[len(levels)])
+            levels.append((left & ~1, nodes))
+            nodes = _hash_pairs(nodes)
+            left >>= 1
+        above = [old[level] for level in old if level >= len(levels)]
+        self._peaks = [*_peaks_at(self.size, levels, old), *above][::-1]
+        return [_fold(_peaks_at(size, levels, old) + above) for size in sizes]
 
     def root(self) -> bytes:
         """Return the hash that stands for all leaves in their order."""
-        return _fold(self._peaks)
+        return _fold(self._peaks[::-1])
 
     def copy(self) -> "Tree":
         """Return a tree that grows on its own."""
@@ -93,17 +116,44 @@ def _walk_up(peaks: list[bytes], node: int, fresh: list[bytes]) -> list[bytes]:
 
 def _pair_up(nodes: Sequence[bytes]) -> list[bytes]:
     """Return the next level; a node without a partner moves up as it is."""
-    pairs = zip(nodes[::2], nodes[1::2], strict=False)
-    above = [node_hash(left, right) for left, right in pairs]
+    above = _hash_pairs(nodes)
     return above + list(nodes[-1:]) if len(nodes) % 2 else above
 
 
+def _hash_pairs(nodes: Sequence[bytes]) -> list[bytes]:
+    """Return the parents of neighbours; a last one without a partner gets none."""
+    pairs = zip(nodes[::2], nodes[1::2], strict=False)
+    return [sha256(b"\x01" + left + right).digest() for left, right in pairs]  # node_hash
+
+
+def _levels_of(size: int) -> list[int]:
+    """Return the levels on which a tree has a peak, lowest first."""
+    return [level for level in range(size.bit_length()) if size >> level & 1]
+
+
+def _peaks_at(
+    size: int, levels: Sequence[tuple[int, Sequence[bytes]]], old: Mapping[int, bytes]
+) -> list[bytes]:
+    """Return the peaks at a size on these levels, smallest first.
+
+    Args:
+        size: Not smaller than that of the tree before it grew.
+        levels: Nodes that came with the growth, lowest level first, and the index of the first.
+        old: Peaks from before the growth, by level.
+    """
+    return [
+        nodes[at] if (at := (size >> level) - 1 - first) >= 0 else old[level]
+        for level, (first, nodes) in enumerate(levels)
+        if size >> level & 1
+    ]
+
+
 def _fold(peaks: Sequence[bytes]) -> bytes:
-    """Return the root above perfect subtrees, largest first."""
+    """Return the root above perfect subtrees, smallest first."""
     if not peaks:
         return EMPTY_ROOT
-    root = peaks[-1]
-    for peak in peaks[-2::-1]:
+    root = peaks[0]
+    for peak in peaks[1:]:
         root = sha256(b"\x01" + peak + root).digest()  # node_hash, without the call
     return root
 

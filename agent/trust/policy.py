@@ -1,11 +1,11 @@
-"""What the city decides for a unit: endpoint, keys, mode, retention, quota (formats.md, chapter 4).
+"""What the city decides for its units: endpoint, keys, mode, retention, quota, purposes, law.
 
-This is the unsigned form; the signed one, with thresholds, wraps the same object.
+The object alone; `bundle` opens the signed form that it travels in (formats.md, chapter 4). There
+is one city and one endpoint: the form has no place for a second.
 """
 
 import base64
 import binascii
-import hashlib
 import ipaddress
 import json
 from collections.abc import Sequence
@@ -18,7 +18,10 @@ from msgspec import Meta
 
 from agent.base.errors import ConfigError, CredentialError
 from agent.base.lanes import Lane
+from agent.base.texts import find_hidden, show
+from agent.trust.roles import refuse_doubles
 from agent.trust.signatures import PublicKey, load_public_key
+from agent.trust.terms import PURPOSES, Legal, blank_fields
 
 POLICY_LIMIT_BYTES: Final = 262_144
 RETENTION_S: Final = {
@@ -30,15 +33,18 @@ RETENTION_S: Final = {
     "60d": 5_184_000,
 }
 
+BLANK_LEGAL: Final = "$.legal: blank"
+"""How the message about a blank legal field begins."""
 _CA_LIMIT: Final = 8
 _SHA256_BYTES: Final = 32
 
+UnitName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
 Preset = Literal["nh-3min", "24h", "7d", "21d", "30d", "60d"]
 Instant = Annotated[datetime, Meta(tz=True)]
 QuotaBytes = Annotated[int, Meta(ge=65_536, le=2**40)]
-Texts = Annotated[
-    tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(min_length=1, max_length=4)
-]
+Text = Annotated[str, Meta(min_length=1, max_length=256)]
+Texts = Annotated[tuple[Text, ...], Meta(min_length=1, max_length=4)]
+Pins = Annotated[tuple[Text, ...], Meta(min_length=2, max_length=4)]
 Name = Annotated[str, Meta(pattern=r"^(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 
 
@@ -50,8 +56,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[int, Meta(ge=1, le=65_535)]
     server_name: Name
     ca_pem: Annotated[str, Meta(min_length=1, max_length=65_536)]
-    spki_pins: Texts
-    """Base64 of the SHA-256 of the server certificate's SubjectPublicKeyInfo."""
+    spki_pins: Pins
+    """Base64 of the SHA-256 of the server's SubjectPublicKeyInfo: of the key in use and a spare."""
 
 
 class Sealing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,11 +99,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base64 of the public keys that may sign receipts."""
     mode: Literal["all", "hits-only"]
     crops: Literal["none", "hits", "all"]
+    purposes: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=32)]
+    """All that hotlist entries may be for: codes of `PURPOSES`."""
     min_hit_confidence: Annotated[float, Meta(ge=0, le=1)]
     """Lowest confidence of a hit's weakest character."""
     min_hit_frames: Annotated[int, Meta(ge=1, le=100)]
     retention: Retention
     quota: Quota
+    units: Annotated[tuple[UnitName, ...], Meta(max_length=4096)] = ()
+    """Units that the policy is for; none named = all of the city."""
+    legal: Legal
 
 
 def parse_policy(content: bytes, *, place: str) -> Policy:
@@ -116,33 +127,14 @@ def parse_policy(content: bytes, *, place: str) -> Policy:
         raise ConfigError(message)
     try:
         policy = msgspec.json.decode(content, type=Policy)
-        json.loads(content, object_pairs_hook=_refuse_doubles)
+        _check_texts(json.loads(content, object_pairs_hook=refuse_doubles))
         _check_policy(policy)
     except (msgspec.MsgspecError, ValueError, RecursionError, CredentialError) as error:
-        message = f"{place}: {error}; ask the city for a policy that fits the formats page"
+        message = (
+            f"{place}: {show(str(error))}; ask the city for a policy that fits the formats page"
+        )
         raise ConfigError(message) from error
     return policy
-
-
-def check_validity(policy: Policy, *, now: datetime, place: str) -> Policy:
-    """Return `policy` when it is valid at `now`.
-
-    Raises:
-        ConfigError: It has expired or is not valid yet.
-    """
-    if not policy.issued_at <= now < policy.expires_at:
-        message = (
-            f"{place}: $.expires_at, $.issued_at: valid from {policy.issued_at:%Y-%m-%d %H:%M} to "
-            f"{policy.expires_at:%Y-%m-%d %H:%M}, it is {now:%Y-%m-%d %H:%M} UTC; check the "
-            "unit's clock or get a new policy from the city"
-        )
-        raise ConfigError(message)
-    return policy
-
-
-def policy_sha256(content: bytes) -> bytes:
-    """Return the policy's hash: that of the file's bytes."""
-    return hashlib.sha256(content).digest()
 
 
 def city_key(policy: Policy) -> PublicKey:
@@ -199,6 +191,30 @@ def _check_policy(policy: Policy) -> None:
     _refuse_repeats(policy.endpoint.addresses, "$.endpoint.addresses")
     _refuse_repeats(policy.endpoint.spki_pins, "$.endpoint.spki_pins")
     _refuse_repeats([key.spki for key in keys], "$.sealing.public_key, $.receipt_keys")
+    _refuse_repeats(policy.purposes, "$.purposes")
+    _refuse_repeats(policy.units, "$.units")
+    _check_terms(policy)
+
+
+def _check_texts(fields: dict[str, Any]) -> None:
+    """Refuse characters that would act on the screen of who reads a policy before signing it."""
+    endpoint = fields["endpoint"]  # its certificates are lines, and shown as a hash
+    endpoint = endpoint | {"ca_pem": endpoint["ca_pem"].replace("\n", " ")}
+    hidden = next(find_hidden(fields | {"endpoint": endpoint}), "")
+    if hidden:
+        message = f"{hidden}: found a control character; expected plain text on one line"
+        raise ValueError(message)
+
+
+def _check_terms(policy: Policy) -> None:
+    for index, code in enumerate(policy.purposes):
+        if code not in PURPOSES:
+            message = f"$.purposes[{index}]: found {code!r}; expected one of {', '.join(PURPOSES)}"
+            raise ValueError(message)
+    blank = blank_fields(policy.legal)
+    if blank:
+        message = f"{BLANK_LEGAL}: {', '.join(blank)}; the law wants all seven in words"
+        raise ValueError(message)
 
 
 def _check_address(text: str, path: str) -> None:
@@ -252,11 +268,3 @@ def _refuse_repeats(values: Sequence[object], path: str) -> None:
     if len(set(values)) != len(values):
         message = f"{path}: the same value stands here twice"
         raise ValueError(message)
-
-
-def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        message = "a field stands twice in one object"
-        raise ValueError(message)
-    return fields

@@ -1,19 +1,21 @@
 """Receipts: the city's signature for frames that it has stored. Only they allow deletion."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from hashlib import sha256
 from typing import Annotated, Final, Protocol
 
 import msgspec
 from msgspec import Meta
 
 from agent.base.errors import IntegrityError
-from agent.trust.cbor import decode_cbor, encode_cbor
+from agent.trust.cbor import decode_cbor, decode_held, encode_cbor
 from agent.trust.signatures import PublicKey, verify_signature
 
 VERSION: Final = 1
 FRAMES_LIMIT: Final = 256
 RECEIPT_LIMIT_BYTES: Final = 16_384
+NO_RECEIPT: Final = bytes(32)
+"""Stands for the hash of the receipt before the first."""
 _DOMAIN: Final = b"homeplate receipt v1\n"
 """Signed before the payload, so that no signature made for anything else is a receipt."""
 
@@ -34,29 +36,22 @@ class ReceiptSigner(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What the city signs."""
+class Receipt(
+    msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True, gc=False
+):
+    """What the city signs; the fields stand in the order of their keys, after the version."""
 
-    unit: str
-    frames: tuple[bytes, ...]
-    """Frame hashes in the order of the upload."""
-    log_size: int
-    """Of the watcher's log, as the city last saw it."""
-    log_root: bytes
-    time_ms: int
-    """The city's clock."""
-
-
-class _Payload(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The receipt's fields in the order of their keys."""
-
-    version: Annotated[int, Meta(ge=VERSION, le=VERSION)]
     unit: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     frames: Annotated[tuple[Hash, ...], Meta(min_length=1, max_length=FRAMES_LIMIT)]
+    """Frame hashes in the order of the upload."""
     log_size: Count
+    """Of the watcher's log, as the city last saw it."""
     log_root: Hash
     time_ms: Count
+    """The city's clock."""
+    previous: Hash = NO_RECEIPT
+    """`receipt_hash` of the receipt that the city made for this unit before: one signature holds
+    all earlier receipts in place."""
 
 
 class _Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -65,6 +60,9 @@ class _Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     payload: bytes
     key_id: Annotated[bytes, Meta(min_length=8, max_length=8)]
     signature: bytes
+
+
+_KEYS: Final = list(range(1 + len(Receipt.__struct_fields__)))
 
 
 def sign_receipt(signer: ReceiptSigner, receipt: Receipt) -> bytes:
@@ -78,9 +76,15 @@ def sign_receipt(signer: ReceiptSigner, receipt: Receipt) -> bytes:
             3: receipt.log_size,
             4: receipt.log_root,
             5: receipt.time_ms,
+            6: receipt.previous,
         }
     )
     return encode_cbor([payload, signer.key_id, signer.sign(_DOMAIN + payload)])
+
+
+def receipt_hash(signed: bytes) -> bytes:
+    """Return the SHA-256 of a whole signed receipt: how the next one names it."""
+    return sha256(signed).digest()
 
 
 def open_receipt(signed: bytes, keys: Iterable[PublicKey]) -> Receipt:
@@ -89,26 +93,45 @@ def open_receipt(signed: bytes, keys: Iterable[PublicKey]) -> Receipt:
     Raises:
         IntegrityError: Malformed, or not signed by one of the keys.
     """
-    wire = _parse_signed(signed)
+    wire = _parse_signed(signed, decode_cbor)
     wanted = [key for key in keys if key.key_id == wire.key_id]
     if not wanted:
         message = f"receipt: signed by the key {wire.key_id.hex()}, which the policy does not name"
         raise IntegrityError(message)
     verify_signature(wanted[0], _DOMAIN + wire.payload, wire.signature)
-    return _parse_payload(wire.payload)
+    return _parse_payload(wire.payload, decode_cbor)
 
 
 def peek_receipt(signed: bytes) -> Receipt:
-    """Return what a receipt says, signature unverified: for receipts verified before.
+    """Return what a receipt says, signature unverified: for receipts verified before or later.
+
+    Nor is its spelling looked at: `open_receipt` refuses all but one.
 
     Raises:
         IntegrityError: Malformed.
     """
-    return _parse_payload(_parse_signed(signed).payload)
+    return _parse_payload(_parse_signed(signed, decode_held).payload, decode_held)
 
 
-def require_receipt_for(receipt: Receipt, *, unit: str, frames: tuple[bytes, ...]) -> Receipt:
-    """Return the receipt when it is for exactly these frame hashes of this unit.
+def require_receipt_for(
+    receipt: Receipt,
+    *,
+    unit: str,
+    frames: tuple[bytes, ...],
+    sizes: range,
+    root_at: Callable[[int], bytes],
+) -> Receipt:
+    """Return the receipt when it is for exactly these frames of this unit and its own log.
+
+    The city gives the receipt of the first delivery again when its answer was lost. So the log in
+    it may be shorter than the one sent now, but it covers the frames, and it is this unit's log.
+
+    Args:
+        receipt: Signature verified.
+        unit: Who sent.
+        frames: Hashes of what was sent.
+        sizes: Of the logs under which the frames can have been sent.
+        root_at: Tells the root that the log had at one of these sizes.
 
     Raises:
         IntegrityError: It is for others; none of them may be deleted.
@@ -119,34 +142,41 @@ def require_receipt_for(receipt: Receipt, *, unit: str, frames: tuple[bytes, ...
     if receipt.frames != frames:
         message = f"receipt: for other frames than the {len(frames)} that were sent"
         raise IntegrityError(message)
+    if receipt.log_size not in sizes:
+        message = (
+            f"receipt: for a log of {receipt.log_size} entries; expected {sizes.start} to "
+            f"{sizes.stop - 1}, which name the frames and were sent"
+        )
+        raise IntegrityError(message)
+    if receipt.log_root != root_at(receipt.log_size):
+        message = f"receipt: for another log of {receipt.log_size} entries than this unit's"
+        raise IntegrityError(message)
     return receipt
 
 
-def _parse_signed(signed: bytes) -> _Signed:
+def _parse_signed(signed: bytes, decode: Callable[[bytes], object]) -> _Signed:
     if len(signed) > RECEIPT_LIMIT_BYTES:
         message = f"receipt: {len(signed)} bytes; expected at most {RECEIPT_LIMIT_BYTES}"
         raise IntegrityError(message)
     try:
-        return msgspec.convert(decode_cbor(signed), _Signed, builtin_types=(bytes,))
-    except msgspec.ValidationError as error:
+        return msgspec.convert(decode(signed), _Signed, builtin_types=(bytes,))
+    except (msgspec.ValidationError, TypeError) as error:
         message = f"receipt: {error}; expected [payload, key id, signature]"
         raise IntegrityError(message) from error
 
 
-def _parse_payload(content: bytes) -> Receipt:
-    found = decode_cbor(content)
-    if not isinstance(found, dict) or list(found) != list(range(6)):
-        message = "receipt: found other keys; expected a map with the keys 0 to 5"
+def _parse_payload(content: bytes, decode: Callable[[bytes], object]) -> Receipt:
+    found = decode(content)
+    if not isinstance(found, dict) or list(found) != _KEYS:
+        message = "receipt: found other keys; expected a map with the keys 0 to 6"
+        raise IntegrityError(message)
+    version, *fields = found.values()
+    if (type(version), version) != (int, VERSION):  # True equals 1
+        message = f"receipt: found another version; expected {VERSION}"
         raise IntegrityError(message)
     try:
-        payload = msgspec.convert(list(found.values()), _Payload, builtin_types=(bytes,))
-    except msgspec.ValidationError as error:
+        receipt: Receipt = msgspec.convert(fields, Receipt, builtin_types=(bytes,))
+    except (msgspec.ValidationError, TypeError) as error:
         message = f"receipt: {error}; see deploy/docs/formats.md"
         raise IntegrityError(message) from error
-    return Receipt(
-        unit=payload.unit,
-        frames=payload.frames,
-        log_size=payload.log_size,
-        log_root=payload.log_root,
-        time_ms=payload.time_ms,
-    )
+    return receipt

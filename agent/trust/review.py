@@ -1,16 +1,16 @@
 """An auditor's look at one log: every entry, every signature, every root."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from agent.base.errors import IntegrityError
 from agent.trust.balance import Claim, Finding
-from agent.trust.entries import Entry, Stop, decode_entry
-from agent.trust.merkle import EMPTY_ROOT, Tree, leaf_hash
+from agent.trust.entries import Entry, Stop, decode_entries, decode_entry
+from agent.trust.merkle import EMPTY_ROOT, Tree, leaf_hashes
 from agent.trust.notes import NO_NOTE, Checkpoint, note_hash, open_checkpoint, read_bound
-from agent.trust.receipts import Receipt, open_receipt
+from agent.trust.receipts import Receipt, open_receipt, receipt_hash
 from agent.trust.signatures import PublicKey
 
 
@@ -18,12 +18,12 @@ from agent.trust.signatures import PublicKey
 class LogContent:
     """A log as it lies on the disk."""
 
-    entries: Iterable[bytes]
-    """Contents of the whole records, in order."""
+    entries: Iterable[list[bytes]]
+    """Contents of the whole records, in order, many at a time."""
     notes: tuple[str, ...]
     """The whole checkpoints, in order."""
-    loose_bytes: Callable[[], int]
-    """Bytes after the last whole record; asked once the entries were taken."""
+    lengths: Callable[[], tuple[int, int]]
+    """Bytes of whole records, and bytes after the last; asked once the entries were taken."""
 
 
 @dataclass(slots=True)
@@ -33,17 +33,24 @@ class LogReview:
     origin: str
     size: int = 0
     root: bytes = EMPTY_ROOT
+    whole_bytes: int = 0
+    """Of its entries."""
     loose_bytes: int = 0
     """At the end, of no whole entry: a write in progress, or cut off."""
     checkpoints: int = 0
     signed_size: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    """Entries by kind."""
+    types: Counter[type[Entry]] = field(default_factory=Counter)
+    """Entries by their class."""
     roots: dict[int, bytes] = field(default_factory=dict)
     """By size, where asked for."""
     ended: bool = False
     """Whether its last entry says that the process ended in good order."""
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """Entries by kind."""
+        return Counter({str(kind.__struct_config__.tag): n for kind, n in self.types.items()})
 
     @property
     def unsigned(self) -> int:
@@ -61,7 +68,7 @@ def review_log(
     key: PublicKey,
     origin: str,
     sizes: Collection[int] = (),
-    enter: Callable[[Entry], None],
+    enter: Callable[[list[Entry]], None],
 ) -> LogReview:
     """Return what is in a log and what is wrong with it.
 
@@ -70,20 +77,23 @@ def review_log(
         key: The log's public key.
         origin: The log's name.
         sizes: At which the roots are wanted too.
-        enter: Is given every entry.
+        enter: Is given all entries, many at a time.
     """
     review = LogReview(origin)
     heads = _open_notes(review, content.notes, key)
-    _read_entries(review, content.entries, {head.size for head in heads} | set(sizes), enter)
-    review.loose_bytes = content.loose_bytes()
+    _read_entries(review, content.entries, {head.size for head in heads}.union(sizes), enter)
+    review.whole_bytes, review.loose_bytes = content.lengths()
     _compare_heads(review, heads)
     return review
 
 
 def review_receipts(
-    claims: Iterable[Claim], *, keys: Sequence[PublicKey], unit: str, watch: LogReview
+    claims: Sequence[Claim], *, keys: Sequence[PublicKey], unit: str, watch: LogReview
 ) -> tuple[int, tuple[Finding, ...]]:
     """Return the number of receipts that hold, and what is wrong with the others.
+
+    From the newest back: a receipt whose hash a verified one states is held in place, all of its
+    bytes, by that one's signature; so one signature is verified for each gap in what the unit got.
 
     Args:
         claims: The uploads in the sender's log.
@@ -92,19 +102,23 @@ def review_receipts(
         watch: With the roots at the sizes that the receipts name.
     """
     good, findings = 0, []
-    for number, claim in enumerate(claims, start=1):
+    stated: set[bytes] = set()
+    for number in range(len(claims), 0, -1):
+        claim = claims[number - 1]
         try:
-            receipt = open_receipt(claim.entry.receipt, keys)
+            if receipt_hash(claim.entry.receipt) not in stated:
+                open_receipt(claim.entry.receipt, keys)
         except IntegrityError as error:
             detail = f"receipt {number}: {error}"
             findings.append(Finding(reason="receipt-signature", detail=detail))
             continue
-        wrong = _check_receipt(receipt, unit, watch)
+        stated.add(claim.receipt.previous)
+        wrong = _check_receipt(claim.receipt, unit, watch)
         good += wrong is None
         if wrong is not None:
             detail = f"receipt {number}: {wrong.detail}"
             findings.append(Finding(reason=wrong.reason, detail=detail))
-    return good, tuple(findings)
+    return good, tuple(findings[::-1])
 
 
 def _open_notes(review: LogReview, notes: Sequence[str], key: PublicKey) -> list[Checkpoint]:
@@ -150,25 +164,51 @@ def _open_note(note: str, key: PublicKey, origin: str, *, bound: bool) -> Checkp
 
 def _read_entries(
     review: LogReview,
-    contents: Iterable[bytes],
+    batches: Iterable[list[bytes]],
     sizes: Collection[int],
-    enter: Callable[[Entry], None],
+    enter: Callable[[list[Entry]], None],
 ) -> None:
     tree = Tree()
+    wanted = deque(sorted(sizes))
     last: Entry | None = None
-    for content in contents:
-        tree.append(leaf_hash(content))
-        if tree.size in sizes:
-            review.roots[tree.size] = tree.root()
-        try:
-            last = decode_entry(content)
-        except IntegrityError as error:
-            review.find("entry-malformed", f"entry {tree.size - 1}: {error}")
-            continue
-        review.kinds[str(last.__struct_config__.tag)] += 1
-        enter(last)
+    for contents in batches:
+        found = _decode_entries(review, contents, tree.size)
+        _grow(tree, leaf_hashes(contents), wanted, review.roots)
+        review.types.update(map(type, found))
+        enter(found)
+        last = found[-1] if found else last
     review.size, review.root = tree.size, tree.root()
     review.ended = isinstance(last, Stop)
+
+
+def _decode_entries(review: LogReview, contents: list[bytes], first: int) -> list[Entry]:
+    """Return the entries; each that is none becomes a finding."""
+    try:
+        return decode_entries(contents)
+    except IntegrityError:  # rare: find out which
+        pass
+    found = []
+    for number, content in enumerate(contents, start=first):
+        try:
+            found.append(decode_entry(content))
+        except IntegrityError as error:
+            review.find("entry-malformed", f"entry {number}: {error}")
+    return found
+
+
+def _grow(tree: Tree, leaves: Sequence[bytes], wanted: deque[int], roots: dict[int, bytes]) -> None:
+    """Add leaves to the tree; keep its roots at the sizes that are wanted.
+
+    Args:
+        tree: Grows.
+        leaves: New ones.
+        wanted: Sizes, smallest first; those that are reached are taken out.
+        roots: Takes the roots, by size.
+    """
+    reached = []
+    while wanted and wanted[0] <= tree.size + len(leaves):
+        reached.append(wanted.popleft())
+    roots.update(zip(reached, tree.extend(leaves, reached), strict=True))
 
 
 def _compare_heads(review: LogReview, heads: Sequence[Checkpoint]) -> None:
@@ -182,8 +222,12 @@ def _compare_heads(review: LogReview, heads: Sequence[Checkpoint]) -> None:
             review.find("checkpoint-root", f"entries are not those of checkpoint {head.number}")
             break
     if review.signed_size > review.size:
-        detail = f"{review.size} whole entries; {review.signed_size} are signed"
-        review.find("entry-damaged" if review.loose_bytes else "log-truncated", detail)
+        place = f"entry {review.size} at byte {review.whole_bytes} of the entries"
+        signed = f"{review.signed_size} entries are signed"
+        if review.loose_bytes:
+            review.find("entry-damaged", f"{place} is not whole; {signed}")
+        else:
+            review.find("log-truncated", f"{place} is missing; {signed}")
     if review.ended and review.unsigned:
         detail = f"signed off, but the last {review.unsigned} entries are not signed"
         review.find("unsigned-end", detail)

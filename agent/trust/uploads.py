@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import repeat
 from typing import Annotated, Final
 
 import msgspec
@@ -10,12 +11,18 @@ from msgspec import Meta
 
 from agent.base.errors import IntegrityError
 from agent.trust.cbor import decode_cbor, encode_cbor
-from agent.trust.merkle import HASH_BYTES
+from agent.trust.entries import Count, Hash, Sealed, SegmentName, encode_entry
+from agent.trust.frames import frame_hash
+from agent.trust.header import FrameHeader
+from agent.trust.merkle import leaf_hash
+from agent.trust.notes import Checkpoint
+from agent.trust.proofs import verify_members
 
 VERSION: Final = 1
 FRAMES_LIMIT: Final = 64
-BATCH_LIMIT_BYTES: Final = 1_048_576
-"""Frames are gathered up to this; one larger frame goes alone."""
+BATCH_LIMIT_BYTES: Final = 4_194_304
+"""Frames are gathered up to this, so a segment of the default size goes at once and has one
+receipt; one larger frame goes alone."""
 BODY_LIMIT_BYTES: Final = 16_777_216
 """Fits the largest frame; an endpoint refuses more without reading it."""
 _PROOF_LIMIT: Final = 64
@@ -33,6 +40,12 @@ class Upload:
     """Size of the log that the endpoint is known to have seen; 0 = none."""
     proof: tuple[bytes, ...]
     """That the log only grew since."""
+    segment: str
+    """Where the frames were stored, as their `sealed` entries say."""
+    places: tuple[tuple[int, int], ...]
+    """Index and time of each frame's `sealed` entry, in the order of the frames."""
+    membership: tuple[bytes, ...]
+    """One proof that those entries stand under the checkpoint."""
 
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -44,11 +57,16 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         Meta(min_length=1, max_length=FRAMES_LIMIT),
     ]
     checkpoint: Annotated[str, Meta(max_length=1024)]
-    previous_size: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-    proof: Annotated[
-        tuple[Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)], ...],
-        Meta(max_length=_PROOF_LIMIT),
-    ]
+    previous_size: Count
+    proof: Annotated[tuple[Hash, ...], Meta(max_length=_PROOF_LIMIT)]
+    segment: SegmentName
+    places: Annotated[tuple[tuple[Count, Count], ...], Meta(min_length=1, max_length=FRAMES_LIMIT)]
+    membership: Annotated[tuple[Hash, ...], Meta(max_length=FRAMES_LIMIT * _PROOF_LIMIT)]
+
+    def __post_init__(self) -> None:
+        if len(self.places) != len(self.frames):
+            message = f"{len(self.places)} places of {len(self.frames)} frames"
+            raise ValueError(message)
 
 
 def encode_upload(upload: Upload) -> bytes:
@@ -60,6 +78,9 @@ def encode_upload(upload: Upload) -> bytes:
             2: upload.checkpoint,
             3: upload.previous_size,
             4: list(upload.proof),
+            5: upload.segment,
+            6: [list(place) for place in upload.places],
+            7: list(upload.membership),
         }
     )
 
@@ -71,8 +92,8 @@ def decode_upload(body: bytes) -> Upload:
         IntegrityError: Not the bytes that `encode_upload` makes of an upload.
     """
     found = decode_cbor(body)
-    if not isinstance(found, dict) or list(found) != list(range(5)):
-        message = "upload: found other keys; expected a map with the keys 0 to 4"
+    if not isinstance(found, dict) or list(found) != list(range(len(_Wire.__struct_fields__))):
+        message = "upload: found other keys; expected a map with the keys 0 to 7"
         raise IntegrityError(message)
     try:
         wire = msgspec.convert(list(found.values()), _Wire, builtin_types=(bytes,))
@@ -84,6 +105,48 @@ def decode_upload(body: bytes) -> Upload:
         checkpoint=wire.checkpoint,
         previous_size=wire.previous_size,
         proof=wire.proof,
+        segment=wire.segment,
+        places=wire.places,
+        membership=wire.membership,
+    )
+
+
+def require_logged(upload: Upload, headers: Sequence[FrameHeader], head: Checkpoint) -> None:
+    """Make sure that each frame of an upload stands in the log under its checkpoint.
+
+    Its entry is made again from the frame itself, so a frame of which one byte differs, or of a
+    boot that the log does not know, has none.
+
+    Args:
+        upload: What came in.
+        headers: Of its frames, in their order.
+        head: Its checkpoint, signature verified.
+
+    Raises:
+        IntegrityError: A frame does not stand there.
+    """
+    entries = map(_sealed_entry, upload.frames, headers, upload.places, repeat(upload.segment))
+    indices = (index for index, _ in upload.places)
+    leaves = dict(zip(indices, map(leaf_hash, map(encode_entry, entries)), strict=True))
+    if len(leaves) != len(upload.frames):
+        message = "upload: two frames at one place of the log"
+        raise IntegrityError(message)
+    verify_members(leaves, size=head.size, root=head.root, proof=upload.membership)
+
+
+def _sealed_entry(
+    frame: bytes, header: FrameHeader, place: tuple[int, int], segment: str
+) -> Sealed:
+    """Return the entry that the watcher wrote when it stored a frame."""
+    return Sealed(
+        at_ms=place[1],
+        lane=header.lane,
+        boot=header.boot,
+        first=header.first_sequence,
+        last=header.last_sequence,
+        frame=frame_hash(frame),
+        length=len(frame),
+        segment=segment,
     )
 
 

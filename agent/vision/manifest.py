@@ -52,13 +52,17 @@ class ReaderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     alphabet: Annotated[str, Meta(pattern=r"^[0-9A-Z]+$")]
     blank: Annotated[int, Meta(ge=0, le=64)]
     """Index of the class that stands for no character: the one after the alphabet."""
-    margin_x: Annotated[float, Meta(ge=-0.2, le=0.5)]
+    margin_x: Annotated[float, Meta(ge=-0.2, le=0.2)]
     """Share of the plate's width that a crop shows beyond each side."""
-    margin_y: Annotated[float, Meta(ge=-0.2, le=0.5)]
+    margin_y: Annotated[float, Meta(ge=-0.2, le=0.2)]
     """Share of the plate's height that a crop shows above and below."""
     gmac: Annotated[float, Meta(ge=0)] = 0.0
     """Thousand million multiplications a crop."""
     columns: Annotated[int, Meta(ge=1)] = 32
+    temperature: Annotated[float, Meta(ge=0.2, le=5)] = 1.0
+    """The log-probabilities are divided by it: above 1 the network was too sure of itself."""
+    threshold: Share = 0.7
+    """Recommended lowest confidence of a whole plate that is no guess."""
     version: str = ""
     parameters: int = 0
     data: str = ""

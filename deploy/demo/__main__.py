@@ -123,7 +123,7 @@ def run_demo(options: Options) -> Outcome:
     for path in (options.clip, options.truth):
         path.open("rb").close()
     count_frames(options.clip)
-    say("1/5 founding a city: CA, sealing key, receipt key, policy, one unit")
+    say("1/5 founding a city: CA, keys, three offices, a policy that two of them sign, one unit")
     city = found_city(options.folder)
     logs = options.folder / "logs"
     logs.mkdir()
@@ -302,7 +302,7 @@ def try_unit_keys(export: Path, city: City) -> tuple[int, int]:
     """
     scanned = scan_frames(export.read_bytes())
     frames = [found.frame for found in scanned if isinstance(found, Found)]
-    keys = [load_opener(path.read_bytes(), place=str(path)) for path in unit_keys(city)]
+    keys = [load_opener(bytearray(path.read_bytes()), place=str(path)) for path in unit_keys(city)]
     opened = sum(opens(key, frame) for key in keys for frame in frames)
     return len(frames), opened
 
@@ -325,7 +325,7 @@ def audit(city: City) -> dict[str, object]:
     """Return the auditor's verdict on the unit."""
     run = subprocess.run(  # our own program
         [sys.executable, "-m", "agent", "audit", "verify", city.unit / "state", "--json",
-         "--policy", city.unit / "policy.json",
+         "--policy", city.unit / "policy.bundle", "--root", city.unit / "root.json",
          "--watch-key", city.root / f"city/{UNIT}.watch.der",
          "--send-key", city.root / f"city/{UNIT}.send.der"],
         cwd=ROOT,

@@ -1,29 +1,55 @@
-"""Makes a city and enrols one unit: keys, certificates, policy, settings, endpoint configuration.
+"""Makes a city and enrols one unit: keys, certificates, signed policy, settings, endpoint.
 
 What a city does once, by its own people, with its own devices; here in one go and in one folder,
 so that the whole road can be tried. The folders show who holds what:
 
-    city/        the city's safe: CA key, key that opens reads     (never on a unit or the endpoint)
-    endpoint/    server key, receipt key, the sealed frames        (no key that opens anything)
+    city/        the city's safe: key that opens reads, policies   (never on a unit or the endpoint)
+    offices/     three keys, each of which its own office keeps    (two of them sign a policy)
+    endpoint/    server, receipt and issuing key, sealed frames    (no key that opens anything)
     unit/        settings, policy, the unit's own keys, its state  (no key that opens anything)
+
+Step by step, with the commands of the offices: deploy/docs/city.md.
 """
 
 import base64
-import hashlib
-import ipaddress
 import json
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from homeplate_endpoint.config import load_config
+from homeplate_endpoint.founding import Plan, found_endpoint
+from homeplate_endpoint.registrar import Registrar
+from homeplate_endpoint.units import Units
 
+from agent.base.clock import SystemClock
+from agent.cli.enroll import ask, make_keys
+from agent.cli.policy_book import CURRENT, PENDING, ROOT, Book, tell_time
+from agent.cli.unit_bundle import draw_token
+from agent.trust.answers import Answer
+from agent.trust.bundle_files import encode_bundle
+from agent.trust.keys import (
+    encode_private_key,
+    encode_protected_key,
+    generate_opener,
+    generate_signer,
+    load_protected_signer,
+    load_signer,
+)
+from agent.trust.publishing import add_signature, compose_root
+from agent.trust.terms import Legal
+from agent.trust.tickets import make_ticket, ticket_name
+
+MODELS = Path(__file__).resolve().parents[2] / "models" / "manifest.toml"
+OFFICES = ("police", "city-manager", "clerk")
+PASSPHRASE = "only for trying out"  # noqa: S105 -- of keys that go away with the demo
 CITY_NAME = "Exampleton"
 SERVER_NAME = "reads.exampleton.example"
 UNIT = "unit-0001"
+PLANNED_PORT = 8443
 VALID_DAYS = 30
 
 
@@ -47,22 +73,33 @@ class City:
         """All that the endpoint holds."""
         return self.root / "endpoint"
 
+    @property
+    def book(self) -> Book:
+        """The city's folder of policies."""
+        return Book(self.root / "city" / "policies")
+
 
 def found_city(root: Path) -> City:
     """Make all keys and certificates, the endpoint's configuration and the unit's credentials.
 
     The policy comes last, by `publish_policy`, when the endpoint's port is known.
     """
-    for folder in ("city", "endpoint", "unit/credentials", "unit/state"):
+    for folder in ("city", "offices", "unit/credentials", "unit/state", "unit/run"):
         (root / folder).mkdir(parents=True, mode=0o700)
-    ca_key, ca = _make_authority()
-    _write(root / "city/ca.key", _private_pem(ca_key))
-    _write(root / "city/opening.key", _private_pem(ec.generate_private_key(ec.SECP256R1())))
-    for folder in ("endpoint", "unit/credentials"):
-        _write(root / folder / "ca.pem", _certificate_pem(ca))
-    _furnish_endpoint(root / "endpoint", ca_key, ca)
-    _furnish_unit(root / "unit", ca_key, ca)
-    _enrol(root)
+    opener = generate_opener()
+    _write(root / "city/opening.key", encode_private_key(opener))
+    _write(root / "city/hotlist.key", encode_private_key(generate_signer()))
+    _furnish_offices(root)
+    plan = Plan(
+        server_name=SERVER_NAME,
+        addresses=("127.0.0.1",),
+        port=PLANNED_PORT,
+        sealing_key=opener.public_key,
+    )
+    found_endpoint(root / "endpoint", plan, now=datetime.now(UTC))
+    for name in ("spare.key", "server-ca.key"):
+        (root / "endpoint" / name).rename(root / "city" / name)
+    enrol_unit(root)
     return City(
         root=root,
         opening_key=root / "city/opening.key",
@@ -71,53 +108,89 @@ def found_city(root: Path) -> City:
     )
 
 
-def publish_policy(city: City, *, port: int, mode: str = "all") -> None:
-    """Write the city's policy to the unit: one endpoint, one sealing key, retention, quota."""
-    now = datetime.now(UTC)
-    server_spki = _certificate_spki(city.endpoint / "server.pem")
-    policy = {
-        "version": 1,
+def publish_policy(
+    city: City,
+    *,
+    port: int,
+    mode: str = "all",
+    signed_by: tuple[str, ...] = ("police", "clerk"),
+    changes: Mapping[str, Any] | None = None,
+    now: datetime | None = None,
+) -> None:
+    """Let the offices sign the next policy; the endpoint serves it, the unit is flashed with it.
+
+    Args:
+        city: Founded.
+        port: Of the endpoint.
+        mode: `all` or `hits-only`.
+        signed_by: Offices; fewer than two make a policy that is not published, only pending.
+        changes: Fields of the policy that are to be others.
+        now: When it is signed; None = now.
+    """
+    book, now = city.book, now or datetime.now(UTC)
+    book.write_draft(draft_policy(city, port=port, mode=mode, now=now) | dict(changes or {}))
+    book.write("models.toml", MODELS.read_bytes())
+    book.write("hotlist-keys.json", describe_hotlist_keys(city))
+    pending = book.compose(book.roots())
+    for office in signed_by:
+        signer = load_protected_signer(
+            bytearray((city.root / f"offices/{office}.key").read_bytes()),
+            PASSPHRASE,
+            place=office,
+        )
+        pending = add_signature(pending, key=signer.public_key, sign=signer.sign)
+    book.write(PENDING, encode_bundle(pending))
+    if len(signed_by) > 1:
+        book.publish(now=now)
+        hand_out_policy(city)
+
+
+def draft_policy(city: City, *, port: int, mode: str, now: datetime) -> dict[str, Any]:
+    """Return the policy: one endpoint, one sealing key, retention, quota, purposes, the law."""
+    current = city.book.bundle(CURRENT)
+    part = json.loads((city.endpoint / "endpoint.json").read_text())
+    return {
+        "version": 1 if current is None else city.book.read_draft()["version"] + 1,
         "city": CITY_NAME,
-        "issued_at": now.isoformat(timespec="seconds"),
-        "expires_at": (now + timedelta(days=VALID_DAYS)).isoformat(timespec="seconds"),
-        "endpoint": {
-            "addresses": ["127.0.0.1"],
-            "port": port,
-            "server_name": SERVER_NAME,
-            "ca_pem": (city.endpoint / "ca.pem").read_text(),
-            "spki_pins": [base64.b64encode(hashlib.sha256(server_spki).digest()).decode()],
-        },
+        "issued_at": tell_time(now),
+        "expires_at": tell_time(now + timedelta(days=VALID_DAYS)),
+        "endpoint": part["endpoint"] | {"port": port},
         "sealing": {
             "suite": "P256-HKDF-SHA256-AES256GCM",
-            "public_key": _public_key_base64(city.opening_key),
+            "public_key": base64.b64encode(_public_spki(city.opening_key)).decode(),
         },
-        "receipt_keys": [_public_key_base64(city.endpoint / "receipt.key")],
+        "receipt_keys": part["receipt_keys"],
         "mode": mode,
         "crops": "all",
+        "purposes": ["stolen-vehicle", "missing-person"],
         "min_hit_confidence": 0.9,
         "min_hit_frames": 2,
         "retention": {"hits": "30d", "reads": "24h", "crops": "24h"},
         "quota": {"hits_bytes": 1 << 28, "reads_bytes": 1 << 28, "crops_bytes": 1 << 28},
+        "legal": dict.fromkeys(Legal.__struct_fields__, "An example; a city writes its own."),
     }
-    _write(city.unit / "policy.json", json.dumps(policy, indent=2).encode())
+
+
+def describe_hotlist_keys(city: City) -> bytes:
+    """Return who may sign hotlists, as it travels with the policy."""
+    key = base64.b64encode(_public_spki(city.root / "city/hotlist.key")).decode()
+    return json.dumps([{"agency": "Exampleton PD", "key": key}]).encode()
+
+
+def hand_out_policy(city: City) -> None:
+    """Put what was published where the endpoint serves it, and onto the unit."""
+    folder = city.book.folder
+    _write(city.endpoint / "policy.bundle", (folder / CURRENT).read_bytes())
+    _write(city.unit / "policy.bundle", (folder / CURRENT).read_bytes())
+    _write(city.unit / "root.json", (folder / ROOT).read_bytes())
 
 
 def settle_endpoint(city: City, *, port: int) -> None:
-    """Write the endpoint's configuration; paths in it are relative to it."""
-    lines = [
-        f"port = {port}",
-        'storage = "storage"',
-        'sealing_key = "sealing.der"',
-        'receipt_key = "receipt.key"',
-        "[tls]",
-        'certificate = "server.pem"',
-        'key = "server.key"',
-        'client_ca = "ca.pem"',
-        "[[units]]",
-        f'name = "{UNIT}"',
-        f'watch_key = "{UNIT}.watch.der"',
-    ]
-    _write(city.endpoint_config, "\n".join([*lines, ""]).encode())
+    """Let the endpoint listen at another port than was planned."""
+    settings = city.endpoint_config.read_text()
+    _write(
+        city.endpoint_config, settings.replace(f"port = {PLANNED_PORT}", f"port = {port}").encode()
+    )
 
 
 def settle_unit(city: City, *, source: Path, realtime: bool) -> None:
@@ -126,7 +199,9 @@ def settle_unit(city: City, *, source: Path, realtime: bool) -> None:
     lines = [
         f'unit = "{UNIT}"',
         f"state_directory = {json.dumps(str(unit / 'state'))}",
-        f"policy = {json.dumps(str(unit / 'policy.json'))}",
+        f"policy = {json.dumps(str(unit / 'policy.bundle'))}",
+        f"root = {json.dumps(str(unit / 'root.json'))}",
+        f"exchange_directory = {json.dumps(str(unit / 'run'))}",
         f"credentials = {json.dumps(str(unit / 'credentials'))}",
         "[camera]",
         f"source = {json.dumps(str(source))}",
@@ -134,116 +209,42 @@ def settle_unit(city: City, *, source: Path, realtime: bool) -> None:
         "[uplink]",
         "poll_interval_s = 0.2",
         "batch_interval_s = 0",
+        "policy_interval_s = 1",
     ]
     _write(city.unit_settings, "\n".join([*lines, ""]).encode())
 
 
-def _furnish_endpoint(
-    folder: Path, ca_key: ec.EllipticCurvePrivateKey, ca: x509.Certificate
-) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    names: list[x509.GeneralName] = [
-        x509.DNSName(SERVER_NAME),
-        x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")),
-    ]
-    certificate = _issue(
-        ca_key, ca, key, SERVER_NAME, names=names, use=ExtendedKeyUsageOID.SERVER_AUTH
-    )
-    _write(folder / "server.key", _private_pem(key))
-    _write(folder / "server.pem", _certificate_pem(certificate))
-    _write(folder / "receipt.key", _private_pem(ec.generate_private_key(ec.SECP256R1())))
+def enrol_unit(root: Path) -> None:
+    """Enrol the unit as `unit add`, `enroll` and the endpoint do, but for the network between them.
 
+    The city also takes down the public halves of the unit's log keys: audits ask for them.
+    """
+    folder, clock, token = root / "endpoint", SystemClock(), draw_token()
+    now = clock.now()
+    ticket = make_ticket(UNIT, token, made_at=now, expires_at=now + timedelta(days=1))
+    _write(folder / "tickets" / ticket_name(UNIT), ticket)
+    signers = make_keys(root / "unit/credentials")
+    config = load_config(folder / "endpoint.toml")
+    with closing(Units(config.units)) as units:
+        registrar = Registrar(
+            units=units,
+            issuer=config.issuer,
+            tickets=config.tickets,
+            grace=config.grace,
+            clock=clock,
+        )
 
-def _furnish_unit(folder: Path, ca_key: ec.EllipticCurvePrivateKey, ca: x509.Certificate) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _issue(
-        ca_key, ca, key, UNIT, names=[x509.DNSName(UNIT)], use=ExtendedKeyUsageOID.CLIENT_AUTH
-    )
-    _write(folder / "credentials/tls.key", _private_pem(key))
-    _write(folder / "credentials/tls.crt", _certificate_pem(certificate))
-    for name in ("watch.key", "send.key"):
-        _write(folder / "credentials" / name, _private_pem(ec.generate_private_key(ec.SECP256R1())))
+        def exchange(_method: str, _path: str, body: bytes, **_: object) -> Answer:
+            return Answer(status=200, reason="OK", content=registrar.enrol(body), headers={})
 
-
-def _make_authority() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"City of {CITY_NAME} CA")])
-    usage = x509.KeyUsage(
-        digital_signature=False, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
-        encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    builder = _certificate(name, name, key, x509.BasicConstraints(ca=True, path_length=0))
-    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    builder = builder.add_extension(usage, critical=True).add_extension(identifier, critical=False)
-    return key, builder.sign(key, hashes.SHA256())
-
-
-def _issue(
-    ca_key: ec.EllipticCurvePrivateKey,
-    ca: x509.Certificate,
-    key: ec.EllipticCurvePrivateKey,
-    common_name: str,
-    *,
-    names: list[x509.GeneralName],
-    use: x509.ObjectIdentifier,
-) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    limits = x509.BasicConstraints(ca=False, path_length=None)
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    builder = _certificate(subject, ca.subject, key, limits)
-    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
-    return builder.add_extension(issuer, critical=False).sign(ca_key, hashes.SHA256())
-
-
-def _certificate(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    limits: x509.BasicConstraints,
-) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer)
-    builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now - timedelta(hours=1))
-    builder = builder.not_valid_after(now + timedelta(days=VALID_DAYS))
-    return builder.add_extension(limits, critical=True)
-
-
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-
-
-def _certificate_pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _certificate_spki(path: Path) -> bytes:
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    return _spki(certificate.public_key())
-
-
-def _spki(key: object) -> bytes:
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        message = "expected an elliptic curve key"
-        raise TypeError(message)
-    return key.public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def _public_key_base64(private_path: Path) -> str:
-    return base64.b64encode(_public_spki(private_path)).decode()
+        certificate = ask(exchange, UNIT, token, signers)
+    _write(root / "unit/credentials/tls.crt", certificate.pem)
+    for name, signer in (("watch", signers.watch), ("send", signers.send)):
+        _write(root / "city" / f"{UNIT}.{name}.der", signer.public_spki)
 
 
 def _public_spki(private_path: Path) -> bytes:
-    key = serialization.load_pem_private_key(private_path.read_bytes(), password=None)
-    return _spki(key.public_key())
+    return load_signer(bytearray(private_path.read_bytes()), place=str(private_path)).public_spki
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -251,11 +252,13 @@ def _write(path: Path, content: bytes) -> None:
     path.chmod(0o600)
 
 
-def _enrol(root: Path) -> None:
-    """Take down the unit's log keys; give the endpoint one, and the sealing key to keep out."""
-    _write(root / "endpoint/sealing.der", _public_spki(root / "city/opening.key"))
-    for name in ("watch", "send"):
-        spki = _public_spki(root / "unit/credentials" / f"{name}.key")
-        _write(root / "city" / f"{UNIT}.{name}.der", spki)
-    watch_key = (root / "city" / f"{UNIT}.watch.der").read_bytes()
-    _write(root / "endpoint" / f"{UNIT}.watch.der", watch_key)
+def _furnish_offices(root: Path) -> None:
+    """Let each office make its key, and the city begin its folder of policies."""
+    held_by = {}
+    for office in OFFICES:
+        signer = generate_signer()
+        held_by[office] = signer.public_key
+        _write(root / f"offices/{office}.key", encode_protected_key(signer, PASSPHRASE))
+    expires_at = datetime.now(UTC) + timedelta(days=VALID_DAYS)
+    root_json = compose_root(held_by, threshold=2, version=1, expires_at=expires_at)
+    Book(root / "city" / "policies").write(ROOT, root_json)

@@ -9,6 +9,8 @@ better place, helps large plates once more.
 import torch
 from torch import Tensor, nn
 
+STEM = 10
+"""Channels of the first convolution: the one that costs most."""
 STRIDE = 8
 PADDING = 32
 """Height and width of a picture are multiples of this."""
@@ -48,7 +50,7 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(conv(1, 12, 3, 2), conv(12, 24, 3, 2))
+        self.stem = nn.Sequential(conv(1, STEM, 3, 2), conv(STEM, 24, 3, 2))
         self.eighth = nn.Sequential(conv(24, 40, 3, 2), Residual(40, 3))
         self.sixteenth = nn.Sequential(separable(40, 72, 3, 2), Residual(72, 5), Residual(72, 5))
         self.rest = nn.Sequential(

@@ -1,7 +1,8 @@
 """Turn composed scenes into batches: augmented pictures with what each cell should say."""
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -51,6 +52,10 @@ class Batch:
     """(M, 2)."""
     corner_weights: Tensor
 
+    def to(self, device: str) -> "Batch":
+        """Return the batch on another device."""
+        return Batch(**{one.name: getattr(self, one.name).to(device) for one in fields(self)})
+
 
 def load_scenes(folder: Path) -> Scenes:
     """Return the arrays under `folder`, mapped, not read."""
@@ -87,19 +92,25 @@ def _relight(rng: np.random.Generator, window: NDArray[np.uint8]) -> NDArray[np.
     levels = levels * rng.uniform(0.7, 1.25) + rng.uniform(-0.08, 0.08)
     window = cv2.LUT(window, np.clip(levels * 255, 0, 255).astype(np.uint8))
     if rng.random() < 0.25:
-        noise = cv2.randn(np.empty(window.shape, np.int16), 0, rng.uniform(1, 8))
+        noise = rng.standard_normal(window.shape, np.float32) * np.float32(rng.uniform(1, 8))
         window = np.clip(window + noise, 0, 255).astype(np.uint8)
     return window
 
 
-def make_batches(scenes: tuple[Scenes, ...], rng: np.random.Generator) -> Iterator[Batch]:
-    """Yield batches of augmented scenes without end."""
+def make_batches(scenes: tuple[Scenes, ...], *, seed: int, first: int = 0) -> Iterator[Batch]:
+    """Yield batches of augmented scenes without end.
+
+    Each batch follows from `seed` and its number alone, so a run that goes on at the batch `first`
+    sees what it would have seen without the stop.
+    """
     places = [(part, row) for part, scene in enumerate(scenes) for row in range(len(scene.images))]
-    while True:
-        order = rng.permutation(len(places))
-        for start in range(0, len(order) - BATCH + 1, BATCH):
-            chosen = [places[index] for index in order[start : start + BATCH]]
-            yield _collate([_sample(rng, scenes[part], row) for part, row in chosen])
+    epoch_batches = len(places) // BATCH
+    for number in itertools.count(first):
+        epoch, place = divmod(number, epoch_batches)
+        order = np.random.default_rng((seed, 0, epoch)).permutation(len(places))
+        rng = np.random.default_rng((seed, 1, number))
+        chosen = [places[index] for index in order[place * BATCH : (place + 1) * BATCH]]
+        yield _collate([_sample(rng, scenes[part], row) for part, row in chosen])
 
 
 def _sample(rng: np.random.Generator, scenes: Scenes, row: int) -> tuple[np.ndarray, ...]:

@@ -1,14 +1,17 @@
-"""Train the plate detector on composed scenes and write it as ONNX.
+"""Train the plate detector from nothing to the published file: scenes, network, loop, export.
 
-    python -m models.synth.scenes SCENES --count 24000 --seed 1 --pictures DATA
-    python -m models.detector.train SCENES --run RUN --minutes 60 --onnx models/detector.onnx
+    python -m models.detector.train RUN --pictures DATA --onnx models/detector.onnx
 
-RUN keeps the newest checkpoint; the same command goes on from it. `--minutes 0` only exports.
+It renders the scenes it lacks into RUN (`models.synth.scenes`), trains, and exports. Stopped, it
+goes on where it was when the same command is given again. A GPU is used when there is one. The same
+seed on the same machine gives the same weights, also across stops.
 """
 
 import argparse
+import json
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -17,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from models.detector.export import publish
 from models.detector.network import (
     BASE_WIDTH_PX,
     COARSE,
@@ -28,12 +32,44 @@ from models.detector.network import (
     Detector,
 )
 from models.detector.samples import Batch, Scenes, load_scenes, make_batches
+from models.reader.curves import draw_curves
+from models.synth.scenes import write_scenes
 
-PEAK_RATE = 3e-3
 WARM_STEPS = 300
 DECAY = 0.05
 AVERAGE = 0.998
-SAVE_EVERY_S = 120
+REPORT_STEPS = 100
+CHECKS = 20
+"""How often the held-back scenes are looked at in a run."""
+CHECK_SCENES = 200
+CLOSE = 0.06
+"""A plate counts as well placed when its corners are off by less, in shares of its width."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a run is decided by."""
+
+    steps: int
+    rate: float = 3e-3
+    seed: int = 1
+    threads: int = 1
+    device: str = "cpu"
+    save_s: float = 120.0
+    start: Path | None = None
+    """Checkpoint of another run whose averaged weights this one begins with."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What a checkpoint keeps."""
+
+    model: Detector
+    average: torch.optim.swa_utils.AveragedModel
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+    spent_s: float = 0.0
+    recent: list[float] = field(default_factory=list)
 
 
 def losses(maps: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -62,102 +98,173 @@ def losses(maps: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return heat, width, coarse, fine
 
 
-def train(scenes: tuple[Scenes, ...], run: Path, *, minutes: float, threads: int) -> Detector:
-    """Train for `minutes` in all, counting earlier calls, and return the averaged network."""
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(1)
-    model = Detector().to(memory_format=torch.channels_last)
+def begin(settings: Settings) -> Run:
+    """Return a run at its first step."""
+    torch.manual_seed(settings.seed)
+    model = Detector()
+    if settings.start is not None:
+        model.load_state_dict(read_average(settings.start))
+    model = model.to(settings.device, memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE), use_buffers=True
     )
-    optimiser = torch.optim.AdamW(model.parameters(), PEAK_RATE, weight_decay=DECAY)
-    parts = {"model": model, "average": average, "optimiser": optimiser}
-    step, spent_s = _resume(run, parts)
-    batches = make_batches(scenes, np.random.default_rng((step, 5)))
-    began = saved = time.monotonic() - spent_s
-    saved += spent_s
-    while (elapsed_s := time.monotonic() - began) < minutes * 60:
-        share = elapsed_s / (minutes * 60)
-        rate = PEAK_RATE * min(1, (step + 1) / WARM_STEPS) * (0.5 + 0.5 * np.cos(np.pi * share))
-        optimiser.param_groups[0]["lr"] = float(rate)
-        batch = next(batches)
-        with torch.autocast("cpu", torch.bfloat16):
-            maps = model(batch.images.float().to(memory_format=torch.channels_last))
-        heat, width, coarse, fine = losses(maps.float(), batch)
-        optimiser.zero_grad(set_to_none=True)
-        (heat + 0.5 * width + 5 * coarse + 2 * fine).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
-        if step >= WARM_STEPS:
-            average.update_parameters(model)
-        step += 1
-        if step % 50 == 0:
-            named = zip(
-                ("heat", "width", "coarse", "fine"), (heat, width, coarse, fine), strict=True
-            )
-            values = "  ".join(f"{name} {float(value):.4f}" for name, value in named)
-            print(f"{elapsed_s / 60:6.1f} min  step {step}  {values}", file=sys.stderr, flush=True)
-        if time.monotonic() - saved > SAVE_EVERY_S:
-            _save(run, parts, step, elapsed_s)
+    optimiser = torch.optim.AdamW(model.parameters(), settings.rate, weight_decay=DECAY)
+    return Run(model=model, average=average, optimiser=optimiser)
+
+
+def read_average(checkpoint: Path) -> dict[str, Tensor]:
+    """Return the averaged weights of a checkpoint by their names in the network."""
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")["average"]
+    mark = "module."
+    return {name.removeprefix(mark): part for name, part in state.items() if name.startswith(mark)}
+
+
+def train(
+    scenes: tuple[Scenes, ...], folder: Path, settings: Settings, *, check: Scenes | None = None
+) -> Detector:
+    """Train up to `settings.steps`, earlier calls included; return the averaged network."""
+    torch.set_num_threads(settings.threads)
+    cv2.setNumThreads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = begin(settings)
+    resume(run, folder / "checkpoint.pt")
+    batches = make_batches(scenes, seed=settings.seed, first=run.step)
+    began = time.monotonic() - run.spent_s
+    saved = time.monotonic()
+    while run.step < settings.steps:
+        run.recent.append(step_once(run, next(batches), settings))
+        run.spent_s = time.monotonic() - began
+        if run.step % REPORT_STEPS == 0:
+            report(run, folder, settings, check)
+        if time.monotonic() - saved > settings.save_s or run.step == settings.steps:
+            save(run, folder / "checkpoint.pt")
             saved = time.monotonic()
-    if minutes * 60 > spent_s:
-        _save(run, parts, step, minutes * 60)
-    return average.module
+    return run.average.module
 
 
-def _save(run: Path, parts: dict, step: int, spent_s: float) -> None:
+def step_once(run: Run, batch: Batch, settings: Settings) -> float:
+    """Take one step; return the loss."""
+    share = run.step / settings.steps
+    rate = settings.rate * min(1, (run.step + 1) / WARM_STEPS) * (0.5 + 0.5 * np.cos(np.pi * share))
+    run.optimiser.param_groups[0]["lr"] = float(rate)
+    batch = batch.to(settings.device)
+    run.model.train()
+    with torch.autocast(settings.device, torch.bfloat16):
+        maps = run.model(batch.images.float().to(memory_format=torch.channels_last))
+    heat, width, coarse, fine = losses(maps.float(), batch)
+    loss = heat + 0.5 * width + 5 * coarse + 2 * fine
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.model.parameters(), 5.0)
+    run.optimiser.step()
+    if run.step >= WARM_STEPS:
+        run.average.update_parameters(run.model)
+    run.step += 1
+    return float(loss.detach())
+
+
+def report(run: Run, folder: Path, settings: Settings, check: Scenes | None) -> None:
+    """Add a line to the log, draw the curves, say how far the run is."""
+    row: dict[str, float] = {"steps": run.step, "minutes": round(run.spent_s / 60, 1)}
+    row["loss"] = round(float(np.mean(run.recent)), 4)
+    run.recent.clear()
+    every = max(settings.steps // CHECKS // REPORT_STEPS, 1) * REPORT_STEPS
+    if check is not None and (run.step % every == 0 or run.step == settings.steps):
+        row |= measure(run.average.module, check)
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(json.dumps(row) + "\n")
+    draw_curves(folder / "log.jsonl", folder / "curves.svg")
+    left_min = run.spent_s / run.step * (settings.steps - run.step) / 60
+    figures = ", ".join(f"{name} {value}" for name, value in row.items() if name != "steps")
+    line = f"step {run.step} of {settings.steps}, {left_min:.0f} min left, {figures}"
+    print(line, file=sys.stderr, flush=True)
+
+
+@torch.no_grad()
+def measure(model: Detector, check: Scenes) -> dict[str, float]:
+    """Return the percentages of plates found, and of plates with their corners well placed."""
+    part = Detector()
+    part.load_state_dict(model.state_dict())
+    decoded = Decoded(part).eval()
+    found = close = plates = 0
+    for image, quads, kinds in zip(check.images, check.corners, check.kinds, strict=True):
+        scores, corners = (
+            one.numpy() for one in decoded(torch.from_numpy(image[None, None].copy()))
+        )
+        corners = corners[scores > 0.4]
+        for quad in quads[kinds == 1]:
+            low, high, middles = quad.min(axis=0), quad.max(axis=0), corners.mean(axis=1)
+            hits = np.flatnonzero(((middles >= low) & (middles <= high)).all(axis=1))
+            plates, found = plates + 1, found + bool(len(hits))
+            if len(hits):
+                gap = np.linalg.norm(corners[hits[0]] - quad, axis=-1).mean()
+                close += bool(gap < CLOSE * np.ptp(quad[:, 0]))
+    shares = {"found": found, "corners within 6 %": close}
+    return {name: round(100 * count / max(plates, 1), 1) for name, count in shares.items()}
+
+
+def save(run: Run, path: Path) -> None:
     """Write a checkpoint; an interrupted write leaves the last one as it was."""
-    run.mkdir(parents=True, exist_ok=True)
+    parts = {"model": run.model, "average": run.average, "optimiser": run.optimiser}
     states = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({**states, "step": step, "spent_s": spent_s}, run / "new.pt")
-    (run / "new.pt").replace(run / "checkpoint.pt")
+    new = path.with_suffix(".new")
+    torch.save({**states, "step": run.step, "spent_s": run.spent_s}, new)
+    new.replace(path)
 
 
-def _resume(run: Path, parts: dict) -> tuple[int, float]:
-    """Load the newest checkpoint into `parts`, if there is one; return steps and seconds spent."""
-    path = run / "checkpoint.pt"
+def resume(run: Run, path: Path) -> None:
+    """Load the newest checkpoint into `run`, if there is one."""
     if not path.exists():
-        return 0, 0.0
+        return
     state = torch.load(path, weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    return state["step"], state["spent_s"]
+    run.model.load_state_dict(state["model"])
+    run.average.load_state_dict(state["average"])
+    run.optimiser.load_state_dict(state["optimiser"])
+    run.step, run.spent_s = state["step"], state["spent_s"]
 
 
-def export(model: Detector, path: Path) -> None:
-    """Write the network with its decoding as ONNX for pictures of any multiple of 32."""
-    decoded = Decoded(model.to(memory_format=torch.contiguous_format).float()).eval()
-    sample = torch.zeros(1, 1, 384, 640, dtype=torch.uint8)
-    torch.onnx.export(
-        decoded,
-        (sample,),
-        str(path),
-        opset_version=18,
-        dynamo=False,
-        input_names=["image"],
-        output_names=["scores", "corners"],
-        dynamic_axes={"image": {2: "height", 3: "width"}},
-    )
+def prepare_scenes(
+    folder: Path, *, count: int, seed: int, pictures: Path | None, processes: int
+) -> Scenes:
+    """Return the scenes of `folder`, rendered first where they are missing or were broken off."""
+    if not folder.exists():
+        part = folder.with_name(folder.name + ".part")
+        write_scenes(part, count=count, seed=seed, pictures=pictures, processes=processes)
+        part.replace(folder)
+    return load_scenes(folder)
 
 
-def main() -> None:
-    """Train and export from the command line."""
+def main() -> int:
+    """Render, train and export from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "scenes", type=Path, nargs="*", help="folders written by models.synth.scenes"
-    )
-    parser.add_argument("--run", type=Path, required=True, help="folder of the checkpoint")
-    parser.add_argument(
-        "--minutes", type=float, default=60.0, help="training time in all; 0: export"
-    )
+    parser.add_argument("run", type=Path, help="folder of scenes, checkpoint, log and curves")
+    parser.add_argument("--pictures", type=Path, help="folder with index.csv, for backgrounds")
+    parser.add_argument("--scenes", type=Path, nargs="*", default=[], help="rendered before")
+    parser.add_argument("--count", type=int, default=24_000, help="scenes to render otherwise")
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--start", type=Path, help="checkpoint to begin with")
     parser.add_argument("--onnx", type=Path, help="where to write the network afterwards")
     args = parser.parse_args()
-    scenes = tuple(load_scenes(folder) for folder in args.scenes)
-    model = train(scenes, args.run, minutes=args.minutes, threads=args.threads)
+    own = {"pictures": args.pictures, "processes": args.threads}
+    scenes = tuple(load_scenes(folder) for folder in args.scenes) or (
+        prepare_scenes(args.run / "scenes", count=args.count, seed=args.seed, **own),
+    )
+    check = prepare_scenes(
+        args.run / "check", count=CHECK_SCENES, seed=args.seed + 1_000_000, **own
+    )
+    settings = Settings(
+        steps=args.steps, rate=args.rate, seed=args.seed, threads=args.threads,
+        device=args.device, start=args.start,
+    )  # fmt: skip
+    model = train(scenes, args.run, settings, check=check)
     if args.onnx:
-        export(model, args.onnx)
+        publish(model, args.onnx)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

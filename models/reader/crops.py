@@ -1,9 +1,9 @@
 """Make the reader's training material once: rendered plates as a camera sees them, on canvases.
 
 `python -m models.reader.crops OUT_FOLDER --count 100000 --seed 1` writes one part: `canvas.npy`
-(count, 64, 176) uint8, `texts.npy` and `centres.npy`. A canvas shows the plate in `PLATE_ON_CANVAS`
-with wide surroundings; training cuts its jittered crops from there. Run one process per core, each
-with its own folder and seed.
+(count, 64, 176) uint8, `texts.npy`, `centres.npy` and `aspects.npy`. A canvas shows the plate in
+`PLATE_ON_CANVAS` with wide surroundings; training cuts its jittered crops from there. Run one
+process per core, each with its own folder and seed.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.synth import weights
+from models.synth.decor import draw_words
 from models.synth.fonts import installed_faces
 from models.synth.photo import degrade
 from models.synth.plates import RenderedPlate, render_plate
@@ -31,7 +33,7 @@ Points = NDArray[np.float32]
 
 
 def draw_background(rng: np.random.Generator, height: int, width: int) -> Gray:
-    """Return car-like surroundings: a shade, some edges, some texture."""
+    """Return car-like surroundings: a shade, some edges, some texture, sometimes letters."""
     shade = rng.uniform(5, 245)
     out = np.full((height, width), shade, np.float32)
     out += np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(rng.uniform(-60, 60))
@@ -40,7 +42,43 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> Gray:
         end = (x + int(rng.uniform(0.1, 1) * width), y + int(rng.uniform(0.03, 0.6) * height))
         cv2.rectangle(out, (x, y), end, float(rng.uniform(0, 255)), -1)
     out += rng.standard_normal(out.shape, np.float32) * np.float32(rng.uniform(0, 8))
-    return np.clip(out, 0, 255).astype(np.uint8)
+    picture = np.clip(out, 0, 255).astype(np.uint8)
+    if rng.random() < weights.BARS_BESIDE:
+        _draw_bars(rng, picture)
+    if rng.random() < weights.LETTERED_SURROUNDINGS:
+        low = float(rng.choice((0.0, 0.8)))
+        ink = float(rng.uniform(0, 255))
+        draw_words(rng, picture, top=low + 0.02, bottom=low + 0.19, ink=ink, script=0.1)
+    return picture
+
+
+def _draw_bars(rng: np.random.Generator, picture: Gray) -> None:
+    """Draw upright edges where the plate will end: lamps and the rims of a recess."""
+    height, width = picture.shape
+    edge = AROUND[0] / (1 + 2 * AROUND[0])
+    for _ in range(int(rng.integers(1, 4))):
+        off, wide = rng.uniform(0.0, 0.14) * width, rng.uniform(0.006, 0.05) * width
+        left = (edge * width - off - wide) if rng.random() < 0.5 else ((1 - edge) * width + off)
+        span = np.sort(rng.uniform(0.05, 0.95, 2)) * height
+        ends = ((int(left), int(span[0])), (int(left + wide), int(span[1])))
+        cv2.rectangle(picture, *ends, int(rng.uniform(0, 255)), -1)
+
+
+def add_holder(rng: np.random.Generator, face: Gray) -> tuple[Gray, tuple[int, int]]:
+    """Return the face in a holder that reaches beyond the plate, and where the plate begins."""
+    height, width = face.shape
+    top, bottom = (int(v * height) + 1 for v in rng.uniform(0.02, 0.28, 2) * rng.uniform(0.4, 1))
+    side = int(rng.uniform(0.01, 0.07) * width) + 1
+    tone = float(rng.uniform(5, 245))
+    held = cv2.copyMakeBorder(face, top, bottom, side, side, cv2.BORDER_CONSTANT, value=tone)
+    ink = tone + (120 if tone < 128 else -120)
+    for low, high in ((0, top), (top + height, top + height + bottom)):
+        if high - low > 0.12 * height and rng.random() < 0.75:
+            share = held.shape[0]
+            draw_words(
+                rng, held, top=(low + 1) / share, bottom=(high - 1) / share, ink=ink, script=0.1
+            )
+    return held, (side, top)
 
 
 def source_corners(rng: np.random.Generator, size: tuple[float, float]) -> Points:
@@ -60,17 +98,20 @@ def photograph(rng: np.random.Generator, plate: RenderedPlate) -> tuple[Gray, Po
     """Return a camera's picture of the plate and the plate's corners in it."""
     low = max(SOURCE_WIDTH_PX[0], SMALLEST_PITCH_PX * (len(plate.text) + 1))
     width = float(np.exp(rng.uniform(np.log(low), np.log(SOURCE_WIDTH_PX[1]))))
-    face = plate.gray
+    face, (left, top) = plate.gray, (0, 0)
     size = (width, width * face.shape[0] / face.shape[1])
     if width * 1.2 < face.shape[1]:
         near = (max(int(width * 1.2), 8), max(int(size[1] * 1.2), 4))
         face = cv2.resize(face, near, interpolation=cv2.INTER_AREA)
+    h, w = face.shape
+    if rng.random() < weights.HOLDER:
+        face, (left, top) = add_holder(rng, face)
     corners = source_corners(rng, size)
     picture = draw_background(
         rng, int(size[1] * (1 + 2 * AROUND[1])), int(size[0] * (1 + 2 * AROUND[0]))
     )
-    h, w = face.shape
-    flat = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32) - 0.5
+    flat = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32)
+    flat += np.float32((left - 0.5, top - 0.5))
     matrix = cv2.getPerspectiveTransform(flat, corners)
     size_px = picture.shape[::-1]
     cover = cv2.warpPerspective(np.ones(face.shape, np.float32), matrix, size_px)
@@ -103,17 +144,19 @@ def write_part(folder: Path, *, count: int, seed: int, faces: tuple[Path, ...]) 
     canvases = np.lib.format.open_memmap(folder / "canvas.npy", "w+", np.uint8, shape)
     texts = np.zeros(count, f"S{MAX_CHARACTERS}")
     centres = np.zeros((count, MAX_CHARACTERS, 2), np.float32)
+    aspects = np.zeros(count, np.float32)
     began = time.monotonic()
     for i in range(count):
         plate = render_plate(rng, faces=faces)
         canvases[i], places = make_canvas(rng, plate)
-        texts[i] = plate.text
+        texts[i], aspects[i] = plate.text, plate.gray.shape[1] / plate.gray.shape[0]
         centres[i, : len(places)] = places
         if (i + 1) % 5000 == 0:
             rate = (i + 1) / (time.monotonic() - began)
             sys.stderr.write(f"{folder}: {i + 1} of {count}, {rate:.0f} a second\n")
     canvases.flush()
     np.save(folder / "texts.npy", texts)
+    np.save(folder / "aspects.npy", aspects)
     np.save(folder / "centres.npy", centres)
 
 
@@ -133,6 +176,7 @@ class Material:
         self.canvases = [np.load(part / "canvas.npy", mmap_mode="r") for part in parts]
         self.texts = np.concatenate([np.load(part / "texts.npy") for part in parts])
         self.centres = np.concatenate([np.load(part / "centres.npy") for part in parts])
+        self.aspects = np.concatenate([np.load(part / "aspects.npy") for part in parts])
         self.starts = np.cumsum([0] + [len(c) for c in self.canvases])
 
     def canvas(self, index: int) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 BLANK = len(ALPHABET)
 CROP_HEIGHT_PX, CROP_WIDTH_PX = 48, 128
-MARGIN_X, MARGIN_Y = 0.05, 0.08
+MARGIN_X, MARGIN_Y = 0.08, 0.13
 DATASETS = ("ucsd_stills", "ucsd_extra", "openalpr_us_crops", "openalpr_br_crops")
 
 Crops = NDArray[np.uint8]

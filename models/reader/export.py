@@ -145,23 +145,38 @@ def measure(path: Path, data: Path) -> dict[str, float]:
     return accuracy
 
 
+def publish(checkpoint: Path, out: Path, *, data: Path | None = None, version: str = "") -> str:
+    """Write the ONNX file and its table in the manifest beside it; returns the table.
+
+    Args:
+        checkpoint: From `models.reader.train`.
+        out: The ONNX file; replaced in one move.
+        data: Folder with index.csv to be measured on.
+        version: Today's date when empty.
+    """
+    network = Reader()
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    network.load_state_dict(state["average"])
+    folded = fold_normalisation(network)
+    part = out.with_suffix(".part.onnx")
+    export_onnx(folded, part)
+    accuracy = measure(part, data) if data else {}
+    part.replace(out)
+    version = version or f"{dt.datetime.now(tz=dt.UTC):%Y.%m.%d}"
+    table = describe(folded, out, version=version, data=DATA, accuracy=accuracy)
+    replace_table(out.parent / "manifest.toml", table)
+    return table
+
+
 def main() -> int:
     """Export from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, help="measure on this folder's index.csv")
-    parser.add_argument("--version", default=f"{dt.datetime.now(tz=dt.UTC):%Y.%m.%d}")
+    parser.add_argument("--version", default="", help="default: today")
     parser.add_argument("--out", type=Path, default=MODELS / "reader.onnx")
     args = parser.parse_args()
-    network = Reader()
-    network.load_state_dict(torch.load(args.checkpoint, weights_only=True)["average"])
-    folded = fold_normalisation(network)
-    part = args.out.with_suffix(".part.onnx")
-    export_onnx(folded, part)
-    accuracy = measure(part, args.data) if args.data else {}
-    part.replace(args.out)
-    table = describe(folded, args.out, version=args.version, data=DATA, accuracy=accuracy)
-    replace_table(args.out.parent / "manifest.toml", table)
+    table = publish(args.checkpoint, args.out, data=args.data, version=args.version)
     sys.stdout.write(table)
     return 0
 

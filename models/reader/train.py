@@ -1,21 +1,23 @@
-"""Train the reader from rendered plates: material, network, loss, loop, evaluation.
+r"""Train the reader from nothing to the published file: material, network, loop, evaluation.
 
-    python -m models.reader.crops data/part1 --count 100000 --seed 1   # once per core, own seed
-    python -m models.reader.train data --out runs/reader --minutes 75
-    python -m models.reader.export runs/reader/last.pt
+    python -m models.reader.train runs/reader --export models/reader.onnx [--device cuda]
 
-The network gives one column of log-probabilities per 4 pixels of the crop (CTC). CTC alone learns
-slowly; because every rendered plate knows its character centres, a cross-entropy per column leads
-at first and fades (13 % against 65 % strict after the same 38,000 samples). Crops are cut anew for
-each sample with the errors a detector makes. The run stops and resumes: start the same command.
+It renders the plates it lacks (`models.reader.crops`), trains, and exports. Stopped, it goes on
+where it was when the same command is given again. The network gives one column of
+log-probabilities per 4 pixels of the crop (CTC). CTC alone learns slowly; because every rendered
+plate knows its character centres, a cross-entropy per column leads at first and fades (13 % against
+65 % strict after the same 38,000 samples). Crops are cut anew for each sample with the errors a
+detector makes (`batches.py`). The rate falls to zero along a cosine over all steps; what is
+published is the moving average of the weights.
 """
 
 import argparse
 import json
 import math
+import multiprocessing
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -24,118 +26,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.reader.crops import PLATE_ON_CANVAS, Material
-from models.reader.evaluate import (
-    ALPHABET,
-    BLANK,
-    CROP_HEIGHT_PX,
-    CROP_WIDTH_PX,
-    DATASETS,
-    Crops,
-    decode,
-    load_dataset,
-    plate_in_crop,
-    score,
-)
+from models.reader.batches import IGNORED, Batch, Jitter, make_batch
+from models.reader.crops import Material, write_part
+from models.reader.curves import draw_curves
+from models.reader.evaluate import BLANK, DATASETS, Crops, decode, load_dataset, score
+from models.reader.export import publish
 from models.reader.network import COLUMNS, Reader
+from models.synth.fonts import installed_faces
 
-IGNORED = -100
+PART_PLATES = 12_500
+REPORT_STEPS = 100
 Validation = dict[str, tuple[Crops, list[str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything a run is decided by; lengths of jitter are parts of the plate's width."""
+    """Everything a run is decided by."""
 
-    minutes: float
+    steps: int
     batch: int = 128
     learning_rate: float = 2.5e-3
     warm_up_steps: int = 200
     weight_decay: float = 0.02
     ema: float = 0.999
-    aligned_weight: tuple[float, float] = (2.0, 0.2)  # over the first half of the run
-    corner_sigma: float = 0.035
-    scale: tuple[float, float] = (-0.06, 0.12)
-    shift_sigma: float = 0.02
-    rolled: float = 0.3  # chance of a box around a rolled or sheared plate
-    inverted: float = 0.1
-    noise: float = 0.3
+    aligned_weight: tuple[float, float] = (2.0, 0.2)
+    """Of the columns' cross-entropy, at the beginning and from the middle of the run on."""
+    jitter: Jitter = field(default_factory=Jitter)
     checkpoint_minutes: float = 4.0
     seed: int = 1
-    threads: int
-
-
-def jitter_matrix(rng: np.random.Generator, settings: Settings) -> NDArray[np.float64]:
-    """Return the map canvas to crop for corners as wrong as a detector's."""
-    x1, y1, x2, y2 = PLATE_ON_CANVAS
-    width, height = x2 - x1, y2 - y1
-    unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
-    grow = rng.uniform(*settings.scale) + rng.normal(0, 0.015, 2)
-    corners = (unit - 0.5) * (1 + grow) + 0.5
-    if rng.random() < settings.rolled:
-        corners[:, 1] += (unit[:, 0] - 0.5) * rng.normal(0, 0.16)
-        corners[:, 0] += (unit[:, 1] - 0.5) * rng.normal(0, 0.04)
-    ratio = np.array([1.0, 1.6])  # an error of 1 % of the width is about 1.6 % of the height
-    corners += rng.normal(0, settings.shift_sigma, 2) * ratio
-    corners += rng.normal(0, settings.corner_sigma * rng.uniform(0.2, 1.2), (4, 2)) * ratio
-    on_canvas = corners * (width, height) + (x1, y1)
-    return cv2.getPerspectiveTransform(on_canvas.astype(np.float32), plate_in_crop())
-
-
-def spoil(rng: np.random.Generator, crop: NDArray[np.uint8], settings: Settings) -> None:
-    """Invert or roughen a crop in place, by chance."""
-    if rng.random() < settings.inverted:
-        np.subtract(255, crop, out=crop)
-    if rng.random() < settings.noise:
-        grain = rng.standard_normal(crop.shape, np.float32) * np.float32(rng.uniform(1, 8))
-        np.copyto(crop, np.clip(np.rint(crop + grain), 0, 255).astype(np.uint8))
-
-
-def column_labels(text: str, x_px: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return a label for each column.
-
-    It is the character at its centre, nothing (`IGNORED`) beside it, blank elsewhere.
-    """
-    labels = np.full(COLUMNS, BLANK, np.int64)
-    middles = x_px * COLUMNS / CROP_WIDTH_PX - 0.5
-    labels[np.abs(np.arange(COLUMNS)[:, None] - middles[None]).min(1) < 1.3] = IGNORED
-    for character, middle in zip(text, middles, strict=True):
-        if 0 <= round(middle) < COLUMNS:
-            labels[round(middle)] = ALPHABET.index(character)
-    return labels
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """`crops` (B, 1, 48, 128) uint8, all characters in one row, their counts, (B, 32) labels."""
-
-    crops: Tensor
-    characters: Tensor
-    lengths: Tensor
-    columns: Tensor
-
-
-def make_batch(
-    rng: np.random.Generator, material: Material, indices: NDArray[np.int64], settings: Settings
-) -> Batch:
-    """Cut one jittered crop from each canvas."""
-    crops = np.empty((len(indices), 1, CROP_HEIGHT_PX, CROP_WIDTH_PX), np.uint8)
-    columns = np.empty((len(indices), COLUMNS), np.int64)
-    texts = [material.texts[i].decode() for i in indices]
-    for k, (index, text) in enumerate(zip(indices, texts, strict=True)):
-        matrix = jitter_matrix(rng, settings)
-        crops[k, 0] = cv2.warpPerspective(
-            material.canvas(index), matrix, (CROP_WIDTH_PX, CROP_HEIGHT_PX),
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
-        spoil(rng, crops[k, 0], settings)
-        centres = material.centres[index, None, : len(text)].astype(np.float64)
-        columns[k] = column_labels(text, cv2.perspectiveTransform(centres, matrix)[0, :, 0])
-    characters = [ALPHABET.index(c) for text in texts for c in text]
-    return Batch(
-        torch.from_numpy(crops), torch.tensor(characters),
-        torch.tensor([len(t) for t in texts]), torch.from_numpy(columns),
-    )  # fmt: skip
+    device: str = "cpu"
 
 
 def reading_loss(log_probs: Tensor, batch: Batch, aligned_weight: float) -> Tensor:
@@ -171,21 +90,23 @@ class Run:
         torch.save(state, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, device: str = "cpu") -> None:
         """Continue from a checkpoint."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps, self.elapsed_s = state["steps"], state["elapsed_s"]
 
 
-def start_run(settings: Settings) -> Run:
-    """Return a fresh run."""
+def start_run(settings: Settings, warm: Path | None = None) -> Run:
+    """Return a fresh run, from the averaged weights of the checkpoint `warm` when one is given."""
     torch.manual_seed(settings.seed)
     network, average = Reader(), Reader()
-    network.to(memory_format=torch.channels_last)
-    average.load_state_dict(network.state_dict())
+    if warm:
+        network.load_state_dict(torch.load(warm, weights_only=True)["average"])
+    network.to(settings.device, memory_format=torch.channels_last)
+    average.to(settings.device).load_state_dict(network.state_dict())
     optimizer = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -194,13 +115,14 @@ def start_run(settings: Settings) -> Run:
 
 def train_step(run: Run, batch: Batch, settings: Settings) -> float:
     """Take one step; returns the loss."""
-    progress = min(run.elapsed_s / (settings.minutes * 60), 1.0)
+    progress = min(run.steps / settings.steps, 1.0)
     rate = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
     run.optimizer.param_groups[0]["lr"] = rate * min((run.steps + 1) / settings.warm_up_steps, 1.0)
     first, last = settings.aligned_weight
     weight = last + (first - last) * max(1 - 2 * progress, 0.0)
     run.network.train()
-    with torch.autocast("cpu", torch.bfloat16):
+    batch = batch.to(settings.device)
+    with torch.autocast(settings.device, torch.bfloat16):
         log_probs = run.network(batch.crops)
     loss = reading_loss(log_probs, batch, weight)
     run.optimizer.zero_grad()
@@ -217,77 +139,124 @@ def train_step(run: Run, batch: Batch, settings: Settings) -> float:
 
 
 @torch.no_grad()
-def read_crops(network: Reader, crops: NDArray[np.uint8]) -> list[str]:
+def read_crops(network: Reader, crops: NDArray[np.uint8], device: str) -> list[str]:
     """Return the greedy text of each crop."""
-    parts = [network(torch.from_numpy(crops[i : i + 128])) for i in range(0, len(crops), 128)]
-    return decode(torch.cat(parts).numpy())
+    parts = [
+        network(torch.from_numpy(crops[i : i + 128]).to(device)) for i in range(0, len(crops), 128)
+    ]
+    return decode(torch.cat(parts).cpu().numpy())
 
 
-def evaluate(run: Run, validation: Validation) -> dict[str, float]:
-    """Return strict accuracy of the averaged network, by data set."""
-    return {
-        name: score(read_crops(run.average, crops), texts)["strict"]
-        for name, (crops, texts) in validation.items()
-    }
-
-
-def train(
-    run: Run, material_root: Path, out: Path, settings: Settings, validation: Validation
-) -> None:
-    """Train until the minutes are used up; writes checkpoints, evaluations and progress."""
+def train(run: Run, material_root: Path, out: Path, settings: Settings, real: Validation) -> None:
+    """Take the steps that are left; writes checkpoints, evaluations and progress."""
     material = Material(material_root)
     rng = np.random.default_rng([settings.seed, run.steps])
     began, saved, losses = time.monotonic() - run.elapsed_s, run.elapsed_s, []
-    while run.elapsed_s < settings.minutes * 60:
+    while run.steps < settings.steps:
         indices = rng.integers(0, len(material.texts), settings.batch)
-        losses.append(train_step(run, make_batch(rng, material, indices, settings), settings))
+        batch = make_batch(rng, material, indices, settings.jitter)
+        losses.append(train_step(run, batch, settings))
         run.elapsed_s = time.monotonic() - began
-        if run.steps % 100 == 0:
-            sys.stderr.write(
-                f"{run.elapsed_s / 60:.1f} of {settings.minutes:.0f} min, step {run.steps}, "
-                f"loss {np.mean(losses[-100:]):.3f}, {len(material.texts)} plates\n"
-            )
+        if run.steps % REPORT_STEPS == 0:
+            sys.stderr.write(f"{tell_progress(run, settings)}, loss {mean_loss(losses):.3f}\n")
         if run.elapsed_s - saved > settings.checkpoint_minutes * 60:
             saved = run.elapsed_s
-            finish_part(run, out, validation)
+            finish_part(run, out, real, settings.device, losses)
             material = Material(material_root)  # parts may have been added
-    finish_part(run, out, validation)
+    finish_part(run, out, real, settings.device, losses)
 
 
-def finish_part(run: Run, out: Path, validation: Validation) -> None:
-    """Save, evaluate and log."""
+def tell_progress(run: Run, settings: Settings) -> str:
+    """Return what was done and how long the rest takes."""
+    left_s = run.elapsed_s / run.steps * (settings.steps - run.steps)
+    return f"step {run.steps} of {settings.steps}, {left_s / 60:.0f} min left"
+
+
+def mean_loss(losses: list[float]) -> float:
+    """Return the mean of the last losses."""
+    return float(np.mean(losses[-REPORT_STEPS:])) if losses else float("nan")
+
+
+def finish_part(run: Run, out: Path, real: Validation, device: str, losses: list[float]) -> None:
+    """Save, evaluate the averaged network on each data set, log, and draw the curves."""
     run.save(out / "last.pt")
-    line = {
-        "minutes": round(run.elapsed_s / 60, 1),
-        "steps": run.steps,
-        **evaluate(run, validation),
+    strict = {
+        name: score(read_crops(run.average, crops, device), texts)["strict"]
+        for name, (crops, texts) in real.items()
     }
+    line = {"minutes": round(run.elapsed_s / 60, 1), "steps": run.steps,
+            "loss": round(mean_loss(losses), 4), **strict}  # fmt: skip
     with (out / "log.jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")
+    draw_curves(out / "log.jsonl", out / "curves.svg")
     sys.stderr.write(f"{json.dumps(line)}\n")
 
 
-def main() -> int:
-    """Train from the command line; goes on where an earlier run in --out stopped."""
+def render_missing(root: Path, *, plates: int, workers: int, seed: int, fonts: Path) -> None:
+    """Render the parts that `root` lacks, each with its own seed."""
+    faces = installed_faces(fonts)
+    names = [f"part{seed * 1000 + k}" for k in range(math.ceil(plates / PART_PLATES))]
+    missing = [name for name in names if not (root / name / "centres.npy").exists()]
+    jobs = [
+        multiprocessing.get_context("spawn").Process(
+            target=_render_parts, args=(root, missing[k::workers], faces)
+        )
+        for k in range(min(workers, len(missing)))
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+
+
+def _render_parts(root: Path, names: list[str], faces: tuple[Path, ...]) -> None:
+    cv2.setNumThreads(1)
+    for name in names:
+        write_part(root / name, count=PART_PLATES, seed=int(name.removeprefix("part")), faces=faces)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("material", type=Path, help="folder of parts made by models.reader.crops")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and log")
-    parser.add_argument("--minutes", type=float, default=75.0)
+    parser.add_argument("out", type=Path, help="folder for material, checkpoints and log")
+    parser.add_argument("--material", type=Path, help="folder of parts (default OUT/material)")
+    parser.add_argument("--plates", type=int, default=500_000, help="to be rendered if missing")
+    parser.add_argument("--fonts", type=Path, default=Path("/usr/share/fonts"))
+    parser.add_argument("--steps", type=int, default=30_000, help="of 128 crops")
+    parser.add_argument("--rate", type=float, default=2.5e-3, help="highest learning rate")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--warm", type=Path, help="checkpoint whose weights a new run begins with")
     parser.add_argument("--validate", type=Path, help="folder with index.csv of real plates")
-    args = parser.parse_args()
-    settings = Settings(minutes=args.minutes, threads=args.threads)
-    torch.set_num_threads(settings.threads)
+    parser.add_argument("--export", type=Path, help="write this ONNX file and its manifest's table")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Render, train and export from the command line; goes on where an earlier run stopped."""
+    args = parse_arguments()
+    settings = Settings(
+        steps=args.steps, learning_rate=args.rate, seed=args.seed, device=args.device
+    )
+    torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     cv2.setNumThreads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    run = start_run(settings)
+    material = args.material or args.out / "material"
+    if not args.material:
+        render_missing(
+            material, plates=args.plates, workers=args.threads, seed=args.seed, fonts=args.fonts
+        )
+    run = start_run(settings, args.warm)
     if (args.out / "last.pt").exists():
-        run.load(args.out / "last.pt")
-    validation = {d: load_dataset(args.validate, d) for d in DATASETS} if args.validate else {}
-    train(run, args.material, args.out, settings, validation)
+        run.load(args.out / "last.pt", settings.device)
+    real = {d: load_dataset(args.validate, d) for d in DATASETS} if args.validate else {}
+    train(run, material, args.out, settings, real)
+    if args.export:
+        publish(args.out / "last.pt", args.export, data=args.validate)
     return 0
 
 

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.synth import weights
+
 Gray = NDArray[np.uint8]
 HERSHEY = (
     cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX,
@@ -23,6 +25,9 @@ WORDS = (
     "SP-SAO PAULO", "MG-BELO HORIZONTE", "BRASIL", "www.cars.com", "MOTORS", "VETERAN", "HISTORIC",
 )  # fmt: skip
 SMALLEST_WORD_PX = 5
+COUNTRIES = ("D", "F", "I", "E", "P", "PL", "RO", "NL", "B", "A", "CZ", "SK", "H", "GB", "UK", "S",
+             "DK", "FIN", "GR", "BG", "IRL", "L", "LT", "LV", "EST", "SLO", "HR", "UA", "N", "CH",
+             "75", "13", "59", "2A")  # fmt: skip
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
@@ -72,7 +77,7 @@ def draw_scenery(rng: np.random.Generator, gray: Gray, paper: float) -> None:
         ramp = np.linspace(-1, 1, height)[:, None] * rng.uniform(-25, 25)
         ramp = ramp + np.linspace(-1, 1, width)[None] * rng.uniform(-12, 12)
         np.copyto(gray, np.clip(gray + ramp, 0, 255).astype(np.uint8))
-    if rng.random() < 0.35:
+    if rng.random() < weights.HILLS:
         base = rng.uniform(0.45, 0.95) * height
         count = int(rng.integers(4, 9))
         x = np.linspace(0, width, count)
@@ -80,11 +85,30 @@ def draw_scenery(rng: np.random.Generator, gray: Gray, paper: float) -> None:
         hill = np.concatenate([np.stack([x, y], 1), [[width, height], [0, height]]])
         shade = np.clip(paper + rng.uniform(-45, 30), 0, 255)
         cv2.fillPoly(gray, [hill.astype(np.int32)], int(shade))
-    if rng.random() < 0.2:
+    if rng.random() < weights.BEHIND:
+        box = (rng.uniform(0, 0.6) * width, rng.uniform(0, 0.4) * height)
+        size = (rng.uniform(0.2, 0.5) * width, rng.uniform(0.4, 0.8) * height)
+        shade = float(np.clip(paper + rng.uniform(-70, 30), 0, 255))
+        draw_blot(rng, gray, box=(*box, box[0] + size[0], box[1] + size[1]), shade=shade,
+                  strength=rng.uniform(0.3, 0.9))  # fmt: skip
+    if rng.random() < weights.LARGE_SHAPE:
         centre = (int(rng.uniform(0.2, 0.8) * width), int(rng.uniform(0.3, 0.7) * height))
         axes = (int(rng.uniform(0.05, 0.25) * width), int(rng.uniform(0.1, 0.45) * height))
         shade = int(np.clip(paper + rng.uniform(-40, 30), 0, 255))
         cv2.ellipse(gray, centre, axes, 0, 0, 360, shade, int(rng.choice([-1, 3, 8])))
+
+
+def draw_picture(
+    rng: np.random.Generator, gray: Gray, *, box: tuple[float, float, float, float], ink: float
+) -> None:
+    """Draw something that is no character: a logo, a seal, or a blot like an animal."""
+    kind = rng.random()
+    if kind < 0.45:
+        draw_logo(rng, gray, box=box, ink=ink)
+    elif kind < 0.7:
+        draw_seal(rng, gray, box=box, ink=ink)
+    else:
+        draw_blot(rng, gray, box=box, shade=ink, strength=rng.uniform(0.5, 1.0))
 
 
 def draw_logo(
@@ -114,6 +138,76 @@ def draw_logo(
                 color=shade,
                 thickness=int(rng.integers(2, 7)),
             )
+
+
+def draw_blot(
+    rng: np.random.Generator,
+    gray: Gray,
+    *,
+    box: tuple[float, float, float, float],
+    shade: float,
+    strength: float,
+) -> None:
+    """Draw an outline without rules, shaded within: an animal, a tree, a player from afar."""
+    x1, y1 = max(int(box[0]), 0), max(int(box[1]), 0)
+    part = gray[y1 : int(box[3]), x1 : int(box[2])]
+    if min(part.shape) < SMALLEST_WORD_PX:
+        return
+    fine = int(rng.integers(4, 9))
+    noise = rng.normal(0, 1, (2, fine, fine)).astype(np.float32)
+    size = part.shape[::-1]
+    outline, tone = (cv2.resize(n, size, interpolation=cv2.INTER_CUBIC) for n in noise)
+    y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in part.shape)
+    far = x[None] ** 2 + y[:, None] ** 2
+    cover = np.clip((outline * 0.7 + 0.75 - far) * 6, 0, 1) * np.float32(strength)
+    toned = np.float32(shade) + tone * np.float32(rng.uniform(0, 60))
+    np.copyto(part, np.clip(part + cover * (toned - part), 0, 255).astype(np.uint8))
+
+
+def draw_seal(
+    rng: np.random.Generator, gray: Gray, *, box: tuple[float, float, float, float], ink: float
+) -> None:
+    """Draw a round or shield-like emblem: rings with something inside."""
+    x1, y1, x2, y2 = box
+    centre = (int((x1 + x2) / 2), int((y1 + y2) / 2))
+    half = int(min(x2 - x1, y2 - y1) / 2)
+    if half < SMALLEST_WORD_PX:
+        return
+    tall = int(half * rng.uniform(0.9, 1.25))
+    if rng.random() < 0.4:
+        shade = int(np.clip(ink + rng.uniform(20, 110) * (1 if ink < 128 else -1), 0, 255))
+        cv2.ellipse(gray, centre, (half, tall), 0, 0, 360, shade, -1, cv2.LINE_AA)
+    for share in (1.0, rng.uniform(0.6, 0.85))[: int(rng.integers(1, 3))]:
+        axes = (int(half * share), int(tall * share))
+        thick = int(rng.integers(1, 4))
+        cv2.ellipse(gray, centre, axes, 0, 0, 360, int(ink), thick, cv2.LINE_AA)
+    inner = (centre[0] - half * 0.55, centre[1] - tall * 0.55)
+    within = (*inner, centre[0] + half * 0.55, centre[1] + tall * 0.55)
+    if rng.random() < 0.6:
+        draw_blot(rng, gray, box=within, shade=ink, strength=rng.uniform(0.5, 1.0))
+    else:
+        word = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[int(rng.integers(26))]
+        face = HERSHEY[int(rng.integers(4))]
+        put_words(gray, word, box=within, ink=ink, face=face, thick=int(rng.integers(1, 3)))
+
+
+def draw_band(rng: np.random.Generator, gray: Gray, *, left: bool, letters: float) -> None:
+    """Draw a European side band: dark, with a ring of stars and the country's letters."""
+    height, width = gray.shape
+    wide = int(width * rng.uniform(0.06, 0.085))
+    low = 0 if left else width - wide
+    gray[:, low : low + wide] = int(rng.uniform(20, 140))
+    ink = float(rng.uniform(170, 250))
+    if rng.random() < 0.8:
+        centre, ring = (low + wide / 2, height * rng.uniform(0.22, 0.36)), wide * 0.3
+        for angle in np.linspace(0, 2 * np.pi, 12, endpoint=False):
+            at = (int(centre[0] + ring * np.cos(angle)), int(centre[1] + ring * np.sin(angle)))
+            cv2.circle(gray, at, 1, int(ink), -1)
+    if rng.random() < letters:
+        word = COUNTRIES[int(rng.integers(len(COUNTRIES)))]
+        box = (low + 3.0, height * rng.uniform(0.5, 0.62), low + wide - 3.0, height * 0.92)
+        face = HERSHEY[int(rng.integers(2))]
+        put_words(gray, word, box=box, ink=ink, face=face, thick=int(rng.integers(1, 4)))
 
 
 def draw_stack(
@@ -177,12 +271,22 @@ def draw_border(rng: np.random.Generator, gray: Gray, ink: float) -> None:
     cv2.rectangle(gray, (inset, inset), corner, int(ink), int(rng.integers(1, 5)))
 
 
-def draw_frame(rng: np.random.Generator, gray: Gray, *, free: tuple[float, float]) -> None:
-    """Lay a dealer's frame over the edges; rows between `free` (pixels) stay visible."""
+def draw_frame(
+    rng: np.random.Generator,
+    gray: Gray,
+    *,
+    free: tuple[float, float],
+    tight: bool | None = None,
+) -> None:
+    """Lay a dealer's frame over the edges; rows between `free` (pixels) stay visible.
+
+    `tight` makes it reach the lower (True) or the upper (False) of these rows.
+    """
     height, width = gray.shape
     shade = int(rng.choice([12, 25, 45, 150, 200]) + rng.uniform(-10, 10))
     top = min(rng.uniform(0.03, 0.24) * height, free[0] - 1)
     bottom = max((1 - rng.uniform(0.03, 0.24)) * height, free[1] + 1)
+    top, bottom = (free[0] if tight is False else top), (free[1] if tight else bottom)
     side = int(rng.uniform(0.005, 0.022) * width)
     gray[: int(top)] = shade
     gray[int(bottom) :] = shade
@@ -194,6 +298,19 @@ def draw_frame(rng: np.random.Generator, gray: Gray, *, free: tuple[float, float
             draw_words(
                 rng, gray, top=(low + 2) / height, bottom=(high - 2) / height, ink=ink, script=0.1
             )
+
+
+def draw_tow_ball(rng: np.random.Generator, gray: Gray, *, top: float) -> None:
+    """Draw the shaft and ball of a hitch in front of the lower edge, up to the row `top`."""
+    height, width = gray.shape
+    middle, radius = int(width * rng.uniform(0.3, 0.7)), int(width * rng.uniform(0.025, 0.05))
+    shade = float(rng.uniform(20, 160))
+    half = max(int(radius * rng.uniform(0.4, 0.8)), 1)
+    shaft = ((middle - half, int(top) + radius), (middle + half, height))
+    cv2.rectangle(gray, *shaft, shade * 0.7, -1)
+    for share, tone in ((1.0, shade), (0.6, min(shade * 1.4, 255)), (0.25, min(shade * 2, 255))):
+        centre = (middle - int(radius * (1 - share) * 0.4), int(top + radius * share))
+        cv2.circle(gray, centre, max(int(radius * share), 1), tone, -1, cv2.LINE_AA)
 
 
 def draw_dirt(rng: np.random.Generator, gray: Gray) -> None:

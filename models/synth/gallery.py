@@ -1,4 +1,8 @@
-"""Write a contact sheet of rendered plates: `python -m models.synth.gallery OUT.png`."""
+"""Write a contact sheet of rendered plates: `python -m models.synth.gallery OUT.png`.
+
+With `--scenes` of whole pictures as the detector learns from them, true corners drawn in; their
+backgrounds are painted, never photographed.
+"""
 
 import argparse
 import sys
@@ -11,8 +15,10 @@ from numpy.typing import NDArray
 from models.synth.fonts import installed_faces
 from models.synth.photo import degrade
 from models.synth.plates import render_plate
+from models.synth.scenes import compose_scene
 
 TILE_PX = (200, 100)
+SCENE_TILE_PX = (400, 300)
 
 
 def draw_tile(
@@ -28,9 +34,26 @@ def draw_tile(
     return tile
 
 
+def draw_scene(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return one scene with the true corners of its plates."""
+    scene = compose_scene(rng, ())
+    picture = scene.gray.copy()
+    for quad in scene.corners:
+        cv2.polylines(picture, [np.rint(quad).astype(np.int32)], isClosed=True, color=255)
+    return cv2.resize(picture, SCENE_TILE_PX, interpolation=cv2.INTER_AREA)
+
+
+def draw_sheet(tiles: list[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    """Return the tiles side by side, `columns` a row; their number is a multiple of it."""
+    rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    return np.vstack(rows)
+
+
 def main() -> int:
     """Draw the sheet and say where it is."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     parser.add_argument("--rows", type=int, default=9)
     parser.add_argument("--columns", type=int, default=8)
@@ -38,20 +61,20 @@ def main() -> int:
     parser.add_argument("--layout", help="only this layout")
     parser.add_argument("--fonts", type=Path, default=Path("/usr/share/fonts"))
     parser.add_argument("--camera", action="store_true", help="with camera effects")
+    parser.add_argument("--scenes", action="store_true", help="whole pictures instead of plates")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     faces = installed_faces(args.fonts)
-    rows = [
-        np.hstack(
-            [
-                draw_tile(rng, layout=args.layout, faces=faces, camera=args.camera)
-                for _ in range(args.columns)
-            ]
-        )
-        for _ in range(args.rows)
-    ]
-    cv2.imwrite(str(args.out), np.vstack(rows))
-    sys.stderr.write(f"{args.out}: {args.rows * args.columns} plates, {len(faces)} fonts\n")
+    count = args.rows * args.columns
+    if args.scenes:
+        tiles = [draw_scene(rng) for _ in range(count)]
+    else:
+        tiles = [
+            draw_tile(rng, layout=args.layout, faces=faces, camera=args.camera)
+            for _ in range(count)
+        ]
+    cv2.imwrite(str(args.out), draw_sheet(tiles, args.columns))
+    sys.stderr.write(f"{args.out}: {count} tiles, {len(faces)} fonts\n")
     return 0
 
 

@@ -12,9 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.synth.weights import STRESS, STRESSED, WOBBLE
+
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SUPERSAMPLE = 4
 ARC_POINTS = 6
+WAVES = np.array([[3.0, 1.1], [1.7, 4.0]])
 RARE_POWER = 1.6  # later variants in a list are rarer
 
 _BOX = "O 0,0 1,0 1,1 0,1"
@@ -183,7 +186,7 @@ CALIFORNIA: dict[str, str] = {
     "1": ".15,.2 .5,0! .5,1 / .15,1 .85,1",
     "2": "0,.24 0,0 1,0 1,.4 0,1! 1,1",
     "3": "0,.2 0,0 .96,0 .96,.46 .5,.47 / .55,.47 1,.48 1,1 0,1 0,.8",
-    "4": ".45,0 0,.78! 1,.78 / .76,.52 .76,1",
+    "4": ".45,0 0,.81! 1,.81 / .78,.54 .78,1",
     "5": "1,0 .1,0! .02,.46! .2,.4 1,.4 1,1 0,1 0,.8",
     "6": ".72,0 .05,.5 0,1 1,1 1,.46 .1,.46",
     "7": "0,0 1,0! .55,.5 .38,1",
@@ -192,34 +195,105 @@ CALIFORNIA: dict[str, str] = {
     "I": ".5,0 .5,1 / .05,0 .95,0 / .05,1 .95,1",
     "J": "1,0 1,1 0,1 0,.72",
     "M": "0,1 0,0! .5,.55! 1,0! 1,1",
-    "W": "0,0 .18,1! .5,.35! .82,1! 1,0",
+    "W": "0,0 .14,1! .5,.5! .86,1! 1,0",
 }
+# Charles Wright's die and its Brazilian copy: bold, round-cornered boxes, hooked 6 and 9, bare I.
+WRIGHT: dict[str, str] = {
+    "0": _BOX,
+    "1": ".2,.17 .55,0! .55,1",
+    "2": "0,.26 0,0 1,0 1,.42 0,1! 1,1",
+    "3": "0,.22 0,0 1,0 1,.47 .4,.47 / .5,.47 1,.47 1,1 0,1 0,.78",
+    "4": ".74,1 .74,0! .56,0! 0,.74! 1,.74",
+    "5": "1,0 .05,0! .02,.45! .1,.38 1,.38 1,1 0,1 0,.78",
+    "6": "1,.22 1,0 0,0 0,1 1,1 1,.42 0,.42",
+    "7": "0,0 1,0! .36,1",
+    "8": "O .04,0 .96,0 .96,.46 .04,.46 / O 0,.46 1,.46 1,1 0,1",
+    "9": "0,.78 0,1 1,1 1,0 0,0 0,.58 1,.58",
+    "A": "0,1 .42,0! .58,0! 1,1 / .17,.7 .83,.7",
+    "B": "O 0,0! .94,0 .94,.47 0,.47! / O 0,.47! 1,.47 1,1 0,1!",
+    "D": "O 0,0! 1,0 1,1 0,1!",
+    "G": "1,.25 1,0 0,0 0,1 1,1 1,.54! .55,.54",
+    "I": ".5,0 .5,1",
+    "J": "1,0 1,1 0,1 0,.7",
+    "M": "0,1 0,0! .5,.6! 1,0! 1,1",
+    "O": _BOX,
+    "Q": _BOX + " / .5,.7 .98,1",
+    "W": "0,0 .2,1! .5,.35! .8,1! 1,0",
+    "Y": "0,0 .5,.52! 1,0 / .5,.52 .5,1",
+}
+# Germany's die of 1995, which Brazil's plates of 2018 and others follow: every pair unlike.
+FE: dict[str, str] = {
+    "0": "O .12,0 .88,0 .88,1 .12,1",
+    "1": ".05,.26 .55,0! .55,1",
+    "2": "0,.2 .1,0 1,0 1,.4 0,1! 1,1",
+    "3": "0,.14 .1,0 .96,0 .96,.46 .4,.46 / .5,.46 1,.46 1,1 0,1 0,.86",
+    "4": ".5,0 0,.72! 1,.72 / .74,.44 .74,1",
+    "6": ".72,0 0,.55 0,1 1,1 1,.44 .08,.44",
+    "7": "0,0 1,0! .4,1",
+    "9": ".28,1 1,.45 1,0 0,0 0,.56 .92,.56",
+    "C": "1,.2 1,0 0,0 0,1 1,1 1,.8",
+    "G": "1,.2 1,0 0,0 0,1 1,1 1,.5! .5,.5",
+    "I": ".5,0 .5,1 / .15,0 .5,0 / .15,1 .85,1",
+    "J": ".3,0 1,0! 1,1 0,1 0,.8",
+    "M": "0,1 0,0! .5,.6! 1,0! 1,1",
+    "O": "O -.04,0 1.04,0 1.04,1 -.04,1",
+    "Q": "O 0,0 1,0 1,1 0,1 / .5,.72 1,1.02",
+    "W": "0,0 .2,1! .5,.3! .8,1! 1,0",
+}
+# Virginia's: upright strokes heavy, arms that end in serifs, so that E and F are nearly closed.
+SERIF: dict[str, str] = {
+    "1": ".1,.2 .5,0! .5,1 / .1,1 .9,1",
+    "2": "0,.24 0,0 1,0 1,.4 0,1! 1,1! 1,.88",
+    "4": ".7,1 .7,0! 0,.7! 1,.7 / .45,1 .95,1",
+    "5": "1,0 .06,0! 0,.48! .1,.4 1,.4 1,1 0,1 0,.78",
+    "7": "0,.13 0,0! 1,0! .4,1",
+    "C": "1,.3 1,0 0,0 0,1 1,1 1,.7",
+    "E": "1,.15 1,0! 0,0! 0,1! 1,1! 1,.85 / 0,.48 .62,.48 / .62,.38 .62,.58",
+    "F": "1,.17 1,0! 0,0! 0,1 / 0,.48 .62,.48 / .62,.38 .62,.58",
+    "G": "1,.25 1,0 0,0 0,1 1,1 1,.58 / .6,.58 1.0,.58",
+    "H": "0,0 0,1 / 1,0 1,1 / 0,.5 1,.5",
+    "I": ".5,0 .5,1 / .1,0 .9,0 / .1,1 .9,1",
+    "J": "1,0 1,1 0,1 0,.7",
+    "L": "0,0 0,1! 1,1! 1,.82",
+    "S": "1,.24 1,0 0,0 0,.44 .5,.48 1,.53 1,1 0,1 0,.76",
+    "T": "0,.15 0,0! 1,0! 1,.15 / .5,0 .5,1",
+    "Z": "0,.13 0,0! 1,0! 0,1! 1,1! 1,.87",
+}
+DIES = {"": {}, "serif": SERIF, "california": CALIFORNIA, "wright": WRIGHT, "fe": FE}
+BOLD = {"wright": (0.13, 0.2), "california": (0.065, 0.16), "fe": (0.1, 0.15)}
 NARROW = {"1": 0.62, "I": 0.62}
 WIDE = {"M": 1.12, "W": 1.15}
+BARRED = {"1": 0.74, "I": 0.86}
+"""California's 1 and I stand on bars nearly as wide as the T's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrokeStyle:
     """How one plate's die looks; lengths are parts of the character height.
 
-    `picks` holds one number in 0..1 per character of `ALPHABET` and chooses its variant.
+    `picks` holds one number in 0..1 per character of `ALPHABET` and chooses its variant, where
+    `die` (a key of `DIES`) does not know the character. `stress` is how much heavier upright
+    strokes are than level ones, `wobble` how far points stray from the die (parts of the box).
     """
 
     stroke: float
     radius: float
     picks: tuple[float, ...]
-    california: bool = False
+    die: str = ""
+    stress: float = 1.0
+    wobble: float = 0.0
 
 
-def draw_style(
-    rng: np.random.Generator, *, thickest: float, california: bool = False
-) -> StrokeStyle:
-    """Draw the die of one plate with strokes up to `thickest` (part of the height)."""
+def draw_style(rng: np.random.Generator, *, thickest: float, die: str = "") -> StrokeStyle:
+    """Draw the look of one plate of a die with strokes up to `thickest` (part of the height)."""
+    stressed = die == "serif" or (rng.random() < STRESSED and die in {"", "fe"})
     return StrokeStyle(
-        stroke=float(min(rng.uniform(0.085, 0.19), thickest)),
+        stroke=float(min(rng.uniform(*BOLD.get(die, (0.085, 0.19))), thickest)),
         radius=float(rng.uniform(0.1, 0.34)),
         picks=tuple(rng.random(len(ALPHABET)).tolist()),
-        california=california,
+        die=die,
+        stress=float(rng.uniform(*STRESS)) if stressed else 1.0,
+        wobble=float(rng.uniform(0, WOBBLE)),
     )
 
 
@@ -281,18 +355,22 @@ def stroke_mask(
     variants = VARIANTS[character]
     pick = style.picks[ALPHABET.index(character)] ** RARE_POWER
     variant = variants[min(int(pick * len(variants)), len(variants) - 1)]
-    if style.california:
-        variant = CALIFORNIA.get(character, variant)
-    factor = NARROW.get(character, WIDE.get(character, 1.0))
+    variant = DIES[style.die].get(character, variant)
+    narrow = BARRED if style.die == "california" else NARROW
+    factor = narrow.get(character, WIDE.get(character, 1.0))
     if variant == ".5,0 .5,1":
         factor = style.stroke * height_px / width_px
     scale = SUPERSAMPLE
     w, h = max(round(width_px * factor), 2), height_px
-    thick = max(round(style.stroke * h * scale), 1)
-    canvas = np.zeros((h * scale, w * scale), np.uint8)
-    room = np.array([max(w * scale - thick, 1), h * scale - thick], np.float64)
+    thick = max(round(style.stroke * h * scale / style.stress**0.5), 1)
+    wide = max(round(w * scale / style.stress), thick + 1)  # stretched to w below
+    canvas = np.zeros((h * scale, wide), np.uint8)
+    room = np.array([max(wide - thick, 1), h * scale - thick], np.float64)
     for closed, raw in _parse(variant):
-        points = np.array([p[:2] for p in raw]) * room + thick / 2
+        points = np.array([p[:2] for p in raw])
+        # One wave over the box: points that meet stay together.
+        waves = np.sin(points @ WAVES + 1e3 * style.picks[ALPHABET.index(character)])
+        points = (points + style.wobble * waves) * room + thick / 2
         line = _round_line(
             points, [p[2] for p in raw], closed=closed, radius=style.radius * h * scale
         )

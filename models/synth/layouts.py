@@ -1,4 +1,4 @@
-"""Where characters stand on a plate, how often each layout is drawn, and what the text is.
+"""Where characters stand on a plate and what the text is; how often stands in `weights.py`.
 
 Patterns: `L` letter, `D` digit, `X` letter or digit (never 0: on such plates it looks like O),
 space a gap, `-` a gap that may hold a dash, a dot or a logo. Where O and 0 share a glyph, the
@@ -8,6 +8,8 @@ label follows the pattern.
 from dataclasses import dataclass
 
 import numpy as np
+
+from models.synth.weights import LAYOUTS as WEIGHTS
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DIGITS = "0123456789"
@@ -23,7 +25,6 @@ class Layout:
     """
 
     name: str
-    weight: float
     patterns: tuple[str, ...]
     aspect: float
     text_height: tuple[float, float]
@@ -41,45 +42,54 @@ CALIFORNIA = {
     "text_middle": (0.52, 0.65),
 }
 LAYOUTS: tuple[Layout, ...] = (
-    Layout(name="ca", weight=30, patterns=("DLLLDDD",), **CALIFORNIA),
-    Layout(
-        name="ca_truck", weight=4, patterns=("DLDDDDD", "DDDDDLD"), **CALIFORNIA
-    ),
+    Layout(name="ca", patterns=("DLLLDDD",), **CALIFORNIA),
+    Layout(name="ca_truck", patterns=("DLDDDDD", "DDDDDLD"), **CALIFORNIA),
     Layout(
         name="us",
-        weight=32,
         patterns=(
-            "LLLDDDD", "LLL-DDDD", "LLL DDD", "LLL-DDD", "DDD LLL", "DDD-LLL", "LLDDDDD",
-            "LLD-LDDD", "DDDDDD", "DDD DDD", "DDD-DDD", "DDDDD", "LDD-LLL", "LLL-DDL", "DDLLDD",
-            "DLLDDDD", "LLDDDD", "LL DDDD", "D-DDDDD",
-            "DD-DDDDL", "DDDLL", "DDDDLL", "LDDDDD", "DLL DDD",
-            "LDLDLD", "DDD-DDDD", "LDD-DDD", "DDLLL", "DD-LLDD", "DDLL DD", "DDD LDL", "L-DDDDD",
+            "LLLDDDD", "LLL-DDDD", "LLL-DDDD", "LLL DDDD", "LLL DDD", "LLL-DDD", "DDD LLL",
+            "DDD-LLL", "DDDLLL", "LLDDDDD", "LLD-LDDD", "DDDDDD", "DDD DDD", "DDD-DDD", "DDDDD",
+            "LDD-LLL", "LDD LLL", "LDD DLL", "LLL-DDL", "LLL DDL", "LLL LDD", "DDLLDDD", "DDLLDD",
+            "DLLDDDD", "DLL DDDD", "DLL LDD", "DLL DDD", "DLDDLDD", "DLLLDD", "LLDDDD", "LL DDDD",
+            "LL-DDDD", "LL DDD", "LL-DDD", "LL DDDDD", "L-DDDDD", "L DDDDD", "D-DDDDD", "DD-DDDDL",
+            "D-DDDDL", "DD-DDDL", "DD-LDDD", "DDDLL", "DDDDLL", "DDDD LL", "DDDDDLL", "LDDDDD",
+            "LDDD LL", "LDDD DDD", "LDLDLD", "DLD LDL", "LLD LDL", "DDD-DDDD", "DDD DDDD",
+            "LDD DDDD", "LDD-DDD", "LDD DDL", "DDLLL", "DD-LLDD", "DDLL DD", "DDL LDD", "DDL DDD",
+            "DDD LDL", "DDD L", "DDD DLL", "DDDDL", "DDD-DDL", "DL DDDD", "DL DDDDD", "DL LDDDD",
+            "DL LLDDD", "DL LDDDL", "DL DDD", "DLDDDDL", "LLL DLD", "DDDLLLD", "DDDD", "LDDD",
+            "DDL-LLD", "LLLDLLL", "LDDDDL", "LLLDDDL", "DDLDDDD",
         ),
         text_height=(0.36, 0.54), **US,
     ),
     Layout(
         name="vanity",
-        weight=12,
         patterns=("XX", "XXX", "XXXX", "XXXXX", "XXXXXX", "XXXXXXX", "XX XXX", "XXX XXX", "XXX-XXX",
-                  "X XXXX", "XXXX XX"),
+                  "X XXXX", "XXXX XX", "LLLLLL", "LLLLLLL", "LLL-LLL", "LL LLLLL", "LLLL LL",
+                  "LLLLLLLL", "LLL LLLLL", "XX-XXX"),
         text_height=(0.36, 0.54), **US,
     ),
     Layout(
-        name="south_america", weight=9, patterns=("LLL-DDDD", "LLLDLDD", "LLL DDD"), aspect=3.05,
-        text_height=(0.46, 0.62), text_width=(0.84, 0.94), text_middle=(0.54, 0.62), decor=0.35,
+        name="south_america", patterns=("LLL-DDDD", "LLL-DDDD", "LLL-DDDD", "LLL DDD"), aspect=3.05,
+        text_height=(0.44, 0.62), text_width=(0.82, 0.95), text_middle=(0.54, 0.64), decor=0.7,
+    ),
+    Layout(
+        name="mercosul", patterns=("LLLDLDD", "LLLDLDD", "LL DDD LL", "LLLDDDD"), aspect=3.05,
+        text_height=(0.44, 0.6), text_width=(0.82, 0.95), text_middle=(0.58, 0.66), decor=0.6,
     ),
     Layout(
         name="europe",
-        weight=8,
         patterns=("LLDD LLL", "LL DDD LL", "LL-DDD-LL", "L DDD LL", "LL DD LLL", "LLL DDDD",
-                  "DDDD LLL", "DDL-DDDDD", "LL LL DDD", "LDD DDD", "XXXXXXX", "XXX-XXX"),
-        aspect=4.6, text_height=(0.62, 0.8), text_width=(0.78, 0.92), text_middle=(0.47, 0.53),
-        decor=0.1, band=0.6,
+                  "DDDD LLL", "DDL-DDDDD", "LL LL DDD", "LDD DDD", "XXXXXXX",
+                  "L-LL DDDD", "LL-LL DDD", "LLL-LL DD", "LL-L DDD", "L DD LLL", "B DDD LLL",
+                  "LL DDDLL", "DLD DDDD", "LLL DDD", "D LLL DDD", "DD-LLL-D", "LL DDDDD",
+                  "DDD-LLL", "LL-DDDD", "LLL-DDDD", "LLDDDLL", "LL DDDDLL"),
+        aspect=4.6, text_height=(0.62, 0.82), text_width=(0.78, 0.94), text_middle=(0.46, 0.54),
+        decor=0.1, band=0.7,
     ),
     Layout(
         name="world",
-        weight=5,
-        patterns=("DDL-DDDDD", "DDD-DD-DDD", "LLLDDDD", "LLDDLLDDDD", "XXX XXX", "LLL DDDD"),
+        patterns=("DDL-DDDDD", "DDD-DD-DDD", "LLLDDDD", "LLDDLLDDDD", "XXX XXX", "LLL DDDD",
+                  "LL DD LL DDDD", "LLL-DDD-L", "L DDD LL", "DDDDDDD", "DD LLL DD"),
         aspect=3.2, text_height=(0.5, 0.72), text_width=(0.8, 0.94), text_middle=(0.48, 0.56),
         decor=0.25, band=0.2,
     ),
@@ -94,7 +104,7 @@ def choose_layout(rng: np.random.Generator, name: str | None) -> Layout:
     """
     if name is not None:
         return {layout.name: layout for layout in LAYOUTS}[name]
-    weights = np.array([layout.weight for layout in LAYOUTS])
+    weights = np.array([WEIGHTS[layout.name] for layout in LAYOUTS])
     return LAYOUTS[int(rng.choice(len(LAYOUTS), p=weights / weights.sum()))]
 
 

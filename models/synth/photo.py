@@ -29,6 +29,9 @@ class Camera:
     motion_length: float = 0.035
     noise: float = 0.7
     noise_sigma: float = 9.0
+    noise_limit: float = 0.11
+    """Noise is at most this part of the contrast, or nobody could read the plate."""
+    interlace: float = 0.03
     halo: float = 0.25
     jpeg: float = 0.5
     jpeg_quality: tuple[int, int] = (25, 95)
@@ -60,18 +63,29 @@ def degrade(
         out = add_glare(out, rng)
     if rng.random() < camera.contrast:
         out = change_contrast(out, rng)
+    out = blur(out, rng, width_px=width_px, camera=camera)
+    if rng.random() < camera.noise:
+        low, high = np.percentile(out[::3, ::3], (10, 90))
+        sigma = min(camera.noise_sigma * rng.random() ** 2, camera.noise_limit * (high - low))
+        out += rng.standard_normal(out.shape, np.float32) * np.float32(sigma)
+    taken = np.clip(out, 0, 255).astype(np.uint8)
+    return compress(taken, rng, camera.jpeg_quality) if rng.random() < camera.jpeg else taken
+
+
+def blur(
+    out: NDArray[np.float32], rng: np.random.Generator, *, width_px: float, camera: Camera
+) -> NDArray[np.float32]:
+    """Blur by defocus and movement, comb the lines, sharpen: each by chance."""
     if rng.random() < camera.defocus:
         sigma = rng.uniform(0.2, max(camera.defocus_sigma * width_px, 0.5))
         out = cv2.GaussianBlur(out, (0, 0), sigma)
     if rng.random() < camera.motion:
         out = move(out, rng, length_px=rng.uniform(1, max(camera.motion_length * width_px, 1.6)))
+    if rng.random() < camera.interlace:
+        out[1::2] = np.roll(out[1::2], int(rng.integers(1, 3)), axis=1)
     if rng.random() < camera.halo:
         out += (out - cv2.GaussianBlur(out, (0, 0), 1.1)) * np.float32(rng.uniform(0.3, 1.8))
-    if rng.random() < camera.noise:
-        sigma = camera.noise_sigma * rng.random() ** 2
-        out += rng.standard_normal(out.shape, np.float32) * np.float32(sigma)
-    taken = np.clip(out, 0, 255).astype(np.uint8)
-    return compress(taken, rng, camera.jpeg_quality) if rng.random() < camera.jpeg else taken
+    return out
 
 
 def cast_shadow(out: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

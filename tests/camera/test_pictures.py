@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from agent.base.errors import InputError
-from agent.base.settings import CameraSettings
+from agent.base.settings import CameraSettings, MaskSettings, Settings
 from agent.camera.pictures import PictureFolder, UnreadableError, check_size, read_picture
 from agent.camera.sources import open_camera
 from agent.camera.video import VideoFile
-from agent.vision.image import shrink_plane
+from agent.vision.image import PAD_GRAY, shrink_plane
 from tests.camera.videos import write_picture, write_video
 from tests.fakes import NOON, FakeClock
 
@@ -93,7 +93,25 @@ def test_the_settings_choose_between_folder_and_file(tmp_path):
     write_picture(tmp_path / "a.png")
     write_video(tmp_path / "a.mp4", count=2)
     clock = FakeClock()
-    folder = open_camera(CameraSettings(source=str(tmp_path)), clock=clock)
-    assert isinstance(folder, PictureFolder)
-    with open_camera(CameraSettings(source=str(tmp_path / "a.mp4")), clock=clock) as video:
+    assert isinstance(open_camera(settings(tmp_path), clock=clock), PictureFolder)
+    with open_camera(settings(tmp_path / "a.mp4"), clock=clock) as video:
         assert isinstance(video, VideoFile)
+
+
+def test_a_mask_in_the_settings_stands_before_any_camera(tmp_path):
+    write_picture(tmp_path / "a.png")
+    left = (((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),)
+    with open_camera(settings(tmp_path, polygons=left), clock=FakeClock()) as camera:
+        (frame,) = camera.frames()
+    columns = frame.y.shape[1]
+    assert frame.hidden[:, : columns // 2].all()
+    assert not frame.hidden[:, columns // 2 + 4 :].any()
+    assert (frame.lores[:, : columns // 2] == PAD_GRAY).all()
+
+
+def settings(source, polygons=()):
+    return Settings(
+        unit="unit-7",
+        camera=CameraSettings(source=str(source)),
+        mask=MaskSettings(polygons=polygons),
+    )

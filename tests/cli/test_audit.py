@@ -52,7 +52,7 @@ def test_a_whole_story_passes_and_balances(tmp_path, capsys):
     }
     assert report["balance"]["hits"]["present"] == 1
     assert report["receipts"] == {"uploads": 1, "verified": 1}
-    assert report["deletions"] == {"receipt": 1, "expired": 1, "quota": 0}
+    assert report["deletions"] == {"receipt": 1, "expired": 1, "quota": 0, "retired": 0}
     assert report["notes"] == []
 
 
@@ -70,10 +70,54 @@ def test_a_failure_names_place_and_reason_in_one_line(tmp_path, capsys):
     spool_files(unit)[0].unlink()
     assert main(unit.arguments()) == 65
     captured = capsys.readouterr()
-    assert "RESULT       FAIL" in captured.out
+    assert captured.out.endswith("RESULT       FAIL: 1 missing-segment\n")
     assert "FOUND        missing-segment" in captured.out
     assert captured.err.startswith(f"homeplate: {unit.state}: missing-segment: ")
     assert captured.err.count("\n") == 1
+
+
+def test_many_findings_of_one_reason_are_told_by_the_first_and_a_count(tmp_path, capsys):
+    unit = whole_story(tmp_path)
+    unit.watch_signer, unit.send_signer = unit.send_signer, unit.watch_signer
+    assert main(unit.arguments()) == 65
+    short = capsys.readouterr().out
+    told = [line for line in short.splitlines() if line.startswith("FOUND")]
+    assert told[0].startswith(
+        "FOUND        checkpoint-signature: homeplate/unit-a/watch: checkpoint"
+    )
+    assert len(told) <= 3 * len({line.split()[1] for line in told})
+    assert "more of checkpoint-signature; --all tells them" in short
+    assert main([*unit.arguments(), "--all"]) == 65
+    everything = capsys.readouterr().out
+    assert everything.count("FOUND ") > short.count("FOUND ")
+    assert "--all" not in everything
+    assert short.splitlines()[-1] == everything.splitlines()[-1]
+
+
+def test_a_damaged_entry_is_told_with_its_number_and_its_byte(tmp_path, capsys):
+    unit = whole_story(tmp_path)
+    path = unit.state / "audit/watch" / ENTRIES
+    begin = sum(len(encode_record(content)) for content in records(unit, "watch")[:3])
+    content = bytearray(path.read_bytes())
+    content[begin + 9] ^= 1
+    path.write_bytes(content)
+    assert main(unit.arguments()) == 65
+    place = f"entry 3 at byte {begin} of the entries is not whole"
+    assert f"entry-damaged: homeplate/unit-a/watch: {place}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"unit": "unit-b"}, "foreign-frame", id="another unit"),
+        pytest.param({"boot": bytes(16)}, "unknown-start", id="a start that is not logged"),
+    ],
+)
+def test_a_frame_from_elsewhere_in_an_open_segment_fails(tmp_path, capsys, changes, reason):
+    unit = whole_story(tmp_path)
+    name = "1780315200000-00000000-000009.open"
+    (unit.state / "spool/reads" / name).write_bytes(frame_bytes(first=0, last=3, **changes))
+    assert reasons(unit, capsys) == {reason}
 
 
 def test_a_unit_at_work_passes_with_notes(tmp_path, capsys):

@@ -6,7 +6,6 @@ from base64 import b64decode
 import pytest
 
 from agent.base.errors import ConfigError, DeviceError
-from agent.base.lanes import Lane
 from agent.cli import main
 from agent.cli.keyring import RECORD, destroy_key, load_ring, make_key, read_periods
 from agent.seal import Sealer
@@ -24,7 +23,7 @@ def spool_of(folder, spki, *, number):
         model_sha256=bytes(32),
     )
     folder.mkdir(exist_ok=True)
-    commit = sealer.seal(Lane.READS, (plate_read(number),))
+    commit = sealer.seal_reads((plate_read(number),))
     (folder / f"{number}.seg").write_bytes(commit.content)
 
 

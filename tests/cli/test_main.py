@@ -16,6 +16,7 @@ from agent.audit import RecordFile
 from agent.cli import COMMANDS, build_parser
 from agent.trust.entries import Dropped, decode_entry
 from deploy.demo.city import found_city, publish_policy, settle_unit
+from tests.policies import force_policy
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "tests" / "data" / "demo.mp4"
@@ -83,12 +84,28 @@ def remove_key(city):
     (city.unit / "credentials/watch.key").unlink()
 
 
-def ask_for_hits_only_without_a_list(city):
-    publish_policy(city, port=9, mode="hits-only")
-
-
 def name_a_host(city):
-    edit(city.unit / "policy.json", "127.0.0.1", "reads.example")
+    host = {**city.book.read_draft()["endpoint"], "addresses": ["reads.example"]}
+    force_policy(city, lambda fields: fields.update(endpoint=host))
+
+
+def leave_a_legal_field_blank(city):
+    force_policy(city, lambda fields: fields["legal"].update(monitoring=" "))
+
+
+def tamper_with_the_policy(city):
+    path = city.unit / "policy.bundle"
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def sign_with_one_office(city):
+    publish_policy(city, port=9, signed_by=("clerk",))
+    shutil.copy(city.book.folder / "pending.bundle", city.unit / "policy.bundle")
+
+
+def bring_other_models(city):
+    city.book.write("models.toml", b"other models")
+    force_policy(city, dict)
 
 
 def lose_the_state_folder(city):
@@ -96,9 +113,8 @@ def lose_the_state_folder(city):
 
 
 def outlive_the_policy(city):
-    policy = json.loads((city.unit / "policy.json").read_text())
-    policy |= {"issued_at": "2020-01-01T00:00:00Z", "expires_at": "2020-02-01T00:00:00Z"}
-    (city.unit / "policy.json").write_text(json.dumps(policy))
+    past = {"issued_at": "2020-01-01T00:00:00Z", "expires_at": "2020-02-01T00:00:00Z"}
+    force_policy(city, lambda fields: fields.update(past))
 
 
 @pytest.mark.parametrize(
@@ -110,9 +126,12 @@ def outlive_the_policy(city):
         (swap_model, 65, "SHA-256"),
         (swap_key, 77, "RSA"),
         (remove_key, 78, "watch.key"),
-        (ask_for_hits_only_without_a_list, 78, "hotlist"),
-        (name_a_host, 78, "$.endpoint.addresses[0]"),
-        (outlive_the_policy, 78, "$.expires_at"),
+        (name_a_host, 79, "$.endpoint.addresses[0]"),
+        (leave_a_legal_field_blank, 79, "$.legal: blank: monitoring"),
+        (tamper_with_the_policy, 79, "policy.bundle"),
+        (sign_with_one_office, 79, "signed by 1/2 keys"),
+        (bring_other_models, 79, "allows the models"),
+        (outlive_the_policy, 79, "expired at 2020-02-01"),
         (lose_the_state_folder, 78, "make it"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

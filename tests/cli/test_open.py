@@ -17,6 +17,8 @@ from tests.sealing import (
     NOON,
     folder_with_binding_permissions,
     frame_bytes,
+    hit_end,
+    plate_hit,
     plate_read,
 )
 
@@ -38,11 +40,11 @@ def spool(tmp_path):
     writer = SpoolWriter(tmp_path / "spool", SpoolSettings(), dict.fromkeys(Lane, 2**30), BOOT)
     reads = [plate_read(1), plate_read(2), plate_read(3, abstained=True)]
     for commit in (
-        sealer.seal(Lane.READS, reads[:2]),
-        sealer.seal(Lane.READS, reads[2:]),
-        sealer.seal(Lane.HITS, [plate_read(4)]),
+        sealer.seal_reads(reads[:2]),
+        sealer.seal_reads(reads[2:]),
+        sealer.seal_hits([plate_hit(4, crop_jpeg=JPEG), hit_end(6)]),
         sealer.seal_crops(
-            [Crop(lane=Lane.READS, read_sequence=1, seen_at=NOON, jpeg=JPEG)],
+            [Crop(read_sequence=1, seen_at=NOON, jpeg=JPEG)],
         ),
     ):
         writer.put(commit.header.lane, commit.content, NOON)
@@ -67,11 +69,48 @@ def reads_segment(spool):
 def test_a_folder_opens_to_a_table(spool, city_key, capsys):
     assert main(["open", str(spool), "--key", city_key]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:2] == ["last", "seen"]
-    plates = [line.split()[4] for line in lines[1:5]]
-    assert plates == ["TEST004", "TEST001", "TEST002", "TEST003"]
+    head = next(number for number, line in enumerate(lines) if line.startswith("last seen"))
+    plates = [line.split()[4] for line in lines[head + 1 : head + 4]]
+    assert plates == ["TEST001", "TEST002", "TEST003"]
     assert sum(line.endswith("unreadable") for line in lines) == 1
-    assert lines[-1] == "opened: reads 4 · crops 1 · frames 4 · files 3"
+    assert lines[-1] == "opened: reads 3 · alerts 1 · crops 1 · frames 4 · files 3"
+
+
+def test_an_alert_shows_all_that_is_needed_to_verify_it_and_that_it_is_a_lead_only(
+    spool, city_key, capsys
+):
+    assert main(["open", str(spool), "--key", city_key, "--alerts"]) == 0
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert lines[0].endswith("LEAD ONLY - verify plate, state and vehicle")
+    assert "plate       TEST004, weakest character 94%" in text
+    assert "T 100% E 99%" in text
+    assert "CA, stolen-vehicle, Police Department, case 26-0117, until 2026-11-22 12:00" in text
+    assert "version 7, 1 h 0 min old" in text
+    assert "vehicle in view when the alert was made" in text
+    assert "test-unit-1-00010203-hits-0.jpg" in text
+    assert "END   test-unit-1/00010203/0: the whole passage says the same" in text
+    assert "TEST001" not in text
+
+
+def test_an_alert_that_was_withdrawn_says_so(tmp_path, city_key, capsys):
+    commit = new_sealer().seal_hits([plate_hit(1), hit_end(2, confirmed=False)])
+    path = tmp_path / "received"
+    path.write_bytes(commit.content)
+    assert main(["open", str(path), "--key", city_key, "--alerts"]) == 0
+    text = capsys.readouterr().out
+    assert "END   test-unit-1/00010203/0: WITHDRAWN" in text
+    assert "picture" not in text
+
+
+def test_an_alert_for_machines_says_the_same(spool, city_key, capsys):
+    assert main(["open", str(spool), "--key", city_key, "--alerts", "--json"]) == 0
+    alert, end = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (alert["kind"], alert["text"], alert["lane"]) == ("alert", "TEST004", "hits")
+    assert alert["notice"] == "LEAD ONLY - verify plate, state and vehicle"
+    assert (alert["list_age_s"], alert["jpeg_bytes"]) == (3600.0, len(JPEG))
+    assert alert["matches"][0]["case"] == "26-0117"
+    assert (end["kind"], end["alert_sequence"], end["confirmed"]) == ("end", 0, True)
 
 
 def test_json_has_one_object_a_line_and_the_summary_elsewhere(spool, city_key, capsys):
@@ -112,8 +151,11 @@ def test_json_tells_of_crops_without_their_bytes(spool, city_key, capsys):
 def test_pictures_are_written_where_asked(spool, city_key, tmp_path):
     folder = tmp_path / "out" / "pictures"
     assert main(["open", str(spool), "--key", city_key, "--crops", str(folder)]) == 0
-    files = list(folder.iterdir())
-    assert [file.name for file in files] == ["test-unit-1-00010203-reads-1.jpg"]
+    files = sorted(folder.iterdir())
+    assert [file.name for file in files] == [
+        "test-unit-1-00010203-hits-0.jpg",
+        "test-unit-1-00010203-reads-1.jpg",
+    ]
     assert files[0].read_bytes() == JPEG
     assert files[0].stat().st_mode & 0o077 == 0
 
@@ -165,7 +207,7 @@ def test_another_city_s_key_opens_nothing_and_says_so_in_one_line(spool, tmp_pat
 
 
 def test_frames_of_an_older_key_are_counted_and_the_others_open(spool, city_key, capsys):
-    foreign = new_sealer(generate_opener()).seal(Lane.READS, [plate_read(9)])
+    foreign = new_sealer(generate_opener()).seal_reads([plate_read(9)])
     with reads_segment(spool).open("ab") as file:
         file.write(foreign.content)
     assert main(["open", str(spool), "--key", city_key]) == 77
@@ -187,7 +229,7 @@ def test_damage_is_counted_and_the_other_frames_open(spool, city_key, capsys):
 
 
 def test_altered_frames_are_named_with_their_place(spool, city_key, capsys):
-    forged = new_sealer().seal(Lane.READS, [plate_read(8)]).content
+    forged = new_sealer().seal_reads([plate_read(8)]).content
     wrong = frame_bytes(size=100)  # a frame of another key id, in order but for the seal
     path = reads_segment(spool)
     size = path.stat().st_size

@@ -1,5 +1,6 @@
 """`homeplate send` as a real process against the real endpoint, and against none."""
 
+import base64
 import json
 import shutil
 import signal
@@ -14,11 +15,12 @@ from agent.audit import RecordFile
 from agent.base.clock import SystemClock
 from agent.cli.unit import load_unit
 from agent.cli.watch import build_keeping
-from agent.gate import EMPTY_HOTLIST
 from agent.spool import SpoolReader
 from agent.trust.entries import RefusedReceipt, Uploaded, decode_entry
+from agent.trust.keys import generate_signer
 from deploy.demo.__main__ import find_free_port, serving
 from deploy.demo.city import found_city, publish_policy, settle_endpoint, settle_unit
+from tests.policies import force_policy
 from tests.sealing import plate_read
 
 ROOT = Path(__file__).parents[2]
@@ -34,8 +36,8 @@ def city(tmp_path):
     settle_endpoint(city, port=port)
     settle_unit(city, source=Path("none.mp4"), realtime=False)
     clock = SystemClock()
-    unit = load_unit(city.unit_settings)
-    keeping = build_keeping(unit, EMPTY_HOTLIST, bytes(32), clock)
+    unit = load_unit(city.unit_settings, "watch")
+    keeping = build_keeping(unit, bytes(32), clock)
     keeping.take(tuple(plate_read(number) for number in range(3)))
     keeping.close()
     return city
@@ -114,11 +116,8 @@ def test_a_certificate_of_another_city_is_told_and_nothing_is_lost(city, tmp_pat
 
 
 def test_a_receipt_of_another_key_is_refused_and_nothing_is_deleted(city, tmp_path):
-    other = found_city(tmp_path / "other")
-    publish_policy(other, port=9)
-    theirs = json.loads((other.unit / "policy.json").read_text())["receipt_keys"]
-    path = city.unit / "policy.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"receipt_keys": theirs}))
+    theirs = base64.b64encode(generate_signer().public_spki).decode()
+    force_policy(city, lambda fields: fields.update(receipt_keys=[theirs]))
     with serving(city, tmp_path / "logs"), sending(city) as process:
         line = await_event(process, "delivery failed")
     assert "the frames stay" in line["detail"]
@@ -128,9 +127,8 @@ def test_a_receipt_of_another_key_is_refused_and_nothing_is_deleted(city, tmp_pa
 
 
 def test_what_was_collected_under_an_expired_policy_is_still_sent_and_deleted(city, tmp_path):
-    path = city.unit / "policy.json"
     past = {"issued_at": "2020-01-01T00:00:00Z", "expires_at": "2020-02-01T00:00:00Z"}
-    path.write_text(json.dumps(json.loads(path.read_text()) | past))
+    force_policy(city, lambda fields: fields.update(past))
     with serving(city, tmp_path / "logs"), sending(city, "--drain") as process:
         output, errors = process.communicate()
     assert process.returncode == 0, errors

@@ -3,20 +3,28 @@
 import json
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from agent.base.clock import to_ms
+from agent.base.files import write_whole
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.cli.bench_truth import load_truth
 from agent.cli.models import open_models
+from agent.cli.policies import limit_segment_age
 from agent.cli.unit import load_unit
-from agent.cli.watch import build_seeing, limit_segment_age
+from agent.cli.watch import build_seeing
 from agent.read import CERTAIN_LOOKS
 from agent.spool import SpoolReader
+from agent.trust.hotlist import open_request, seal_hotlist
+from agent.trust.keys import load_signer
 from agent.trust.policy import RETENTION_S
 from deploy.demo.city import found_city, publish_policy, settle_unit
+from tests.lists import sign_list
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "tests" / "data" / "demo.mp4"
@@ -34,39 +42,80 @@ def homeplate(*arguments):
     )
 
 
+LATER_FRAME = 120
+"""By then the list has come: four seconds after the clip begins."""
+
+
+def bring_list(city, signed, *, ended):
+    """Do the sender's and the endpoint's part: seal the list to the key that the watcher names."""
+    exchange = city.unit / "run"
+    key = load_signer(
+        bytearray((city.unit / "credentials/watch.key").read_bytes()), place="watch.key"
+    ).public_key
+    while not ended() and not (exchange / "hotlist.request").exists():
+        time.sleep(0.02)
+    request = (exchange / "hotlist.request").read_bytes()
+    sealed = seal_hotlist(signed, request, open_request(request, key).key)
+    write_whole(exchange / "hotlist.sealed", sealed)
+
+
+def watch_with_list(city, plates):
+    """Run the watcher on the clip at its own pace; the list comes while it watches."""
+    signer = load_signer(
+        bytearray((city.root / "city/hotlist.key").read_bytes()), place="hotlist.key"
+    )
+    signed = sign_list(*plates, signer=signer, issued_ms=to_ms(datetime.now(UTC)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent", "watch", "--config", city.unit_settings],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        bring_list(city, signed, ended=lambda: process.poll() is not None)
+    finally:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
 def test_hits_only_keeps_the_hits_and_nothing_else_touches_the_disk(tmp_path):
-    wanted = sorted(vehicle.text for vehicle in load_truth(TRUTH))[::6]
+    late = [vehicle.text for vehicle in load_truth(TRUTH) if vehicle.first_frame > LATER_FRAME]
+    wanted = sorted(late[::3])
     city = found_city(tmp_path / "city")
     publish_policy(city, port=9, mode="hits-only")
-    settle_unit(city, source=CLIP, realtime=False)
-    hotlist = tmp_path / "hotlist.csv"
-    hotlist.write_text("plate\n" + "\n".join(wanted))
-    settings = city.unit_settings.read_text()
-    city.unit_settings.write_text(f'hotlist = "{hotlist}"\n{settings}')
+    settle_unit(city, source=CLIP, realtime=True)
 
-    watched = homeplate("watch", "--config", city.unit_settings)
+    counters = watch_with_list(city, wanted)
 
-    assert watched.returncode == 0, watched.stderr
-    counters = json.loads(watched.stdout.splitlines()[-1])
-    assert counters["passages"] == counters["hits"] + counters["turned_away"]
-    assert counters["reads"] == 0
-    assert counters["hits"] == counters["sealed"] == counters["crops_sealed"]
+    forgotten = counters["turned_away"] + counters["unreadable"]
+    assert counters["passages"] == counters["hits"] + forgotten
+    lifetimes = [count for name, count in counters.items() if name.startswith("forgotten_")]
+    assert sum(lifetimes) == forgotten > 0
+    assert counters["forgotten_later"] == 0
+    assert counters["reads"] == counters["crops_sealed"] == 0
+    assert counters["sealed"] == counters["alerts"] + counters["ends"]
     spool = city.unit / "state/spool"
-    assert {segment.lane for segment in SpoolReader(spool).segments()} == {Lane.HITS, Lane.CROPS}
+    assert {segment.lane for segment in SpoolReader(spool).segments()} == {Lane.HITS}
     opened = homeplate("open", spool, "--key", city.opening_key, "--json")
-    reads = [json.loads(line) for line in opened.stdout.splitlines()]
-    texts = sorted(read["text"] for read in reads if read["kind"] == "read")
-    assert texts == wanted
+    items = [json.loads(line) for line in opened.stdout.splitlines()]
+    alerts = [item for item in items if item["kind"] == "alert"]
+    assert sorted(alert["text"] for alert in alerts) == wanted
+    assert all(alert["notice"].startswith("LEAD ONLY") for alert in alerts)
+    assert all(alert["jpeg_bytes"] > 0 and not alert["complete"] for alert in alerts)
+    ends = [item for item in items if item["kind"] == "end"]
+    assert sorted(end["alert_sequence"] for end in ends) == [alert["sequence"] for alert in alerts]
+    latest = {end["alert_sequence"]: end["last_frame"] for end in ends}
+    assert all(alert["last_frame"] < latest[alert["sequence"]] for alert in alerts)
 
 
 @pytest.mark.parametrize(("asked", "looks"), [(1, CERTAIN_LOOKS), (7, 7)], ids=["less", "more"])
 def test_the_policy_may_ask_for_more_looks_than_usual_never_for_fewer(tmp_path, asked, looks):
     city = found_city(tmp_path / "city")
-    publish_policy(city, port=9)
+    publish_policy(city, port=9, changes={"min_hit_frames": asked})
     settle_unit(city, source=CLIP, realtime=False)
-    path = city.unit / "policy.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"min_hit_frames": asked}))
-    unit = load_unit(city.unit_settings)
+    unit = load_unit(city.unit_settings, "watch")
     models = open_models(unit.settings.models, unit.settings.detect)
     assert build_seeing(unit, models).ballots._certain_looks == looks
 

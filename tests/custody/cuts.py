@@ -21,13 +21,13 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.trust.keys import generate_opener, generate_signer
 from tests.custody.kills import (
     FolderCity,
     Keys,
     Service,
     compare,
     drain,
+    make_keys,
     make_sending,
     send,
     watch,
@@ -55,7 +55,7 @@ def make_image(path: Path) -> None:
 def run_cuts(work: Path, cuts: int, seed: int) -> dict[str, int]:
     """Return the sums over all cuts."""
     rng, total = random.Random(seed), Counter()
-    keys = Keys(generate_signer(), generate_signer(), generate_signer(), generate_opener())
+    keys = make_keys()
     make_image(work / "live.img")
     told = os.open(work / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with mounted(work / "live.img", work / "live") as disk:

@@ -22,22 +22,22 @@ from pathlib import Path
 
 from agent.audit import AuditLog, LogReader, RecordFile, read_backlog
 from agent.base.clock import SystemClock, to_ms
-from agent.base.errors import UplinkError
+from agent.base.errors import HomeplateError, UplinkError
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.cli.audit import review_state
-from agent.gate import EMPTY_HOTLIST, GateRules
+from agent.gate import GateRules
 from agent.pipeline.adoption import adopt_leftovers
+from agent.pipeline.keeping import Keeping, Rules
 from agent.pipeline.send import Sending, Terms
-from agent.pipeline.watch import Keeping, Rules
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
+from agent.trust.answers import LogPosition, UnverifiedReceipt
 from agent.trust.entries import Boot, Sealed, decode_entry
 from agent.trust.frames import frame_hash, parse_frame
 from agent.trust.keys import Signer, generate_opener, generate_signer
 from agent.trust.notes import peek_checkpoint
 from agent.trust.receipts import Receipt, sign_receipt
-from agent.uplink import LogPosition, UnverifiedReceipt
 from tests.sealing import plate_read
 
 QUOTA = dict.fromkeys(Lane, 1 << 30)
@@ -51,6 +51,11 @@ class Keys:
     send: Signer
     receipts: Signer
     city: object
+
+
+def make_keys() -> Keys:
+    """Draw the keys of a unit and its city."""
+    return Keys(generate_signer(), generate_signer(), generate_signer(), generate_opener())
 
 
 class FolderCity:
@@ -115,7 +120,6 @@ def watch(state: Path, keys: Keys, told: int, *, rounds: int = 1 << 40) -> None:
     keeping = Keeping(
         rules=Rules(
             gate=GateRules(mode="all", min_hit_confidence=0.9, min_hit_frames=2),
-            hotlist=EMPTY_HOTLIST,
             crops="all",
             retention_s=DAY_S,
             expires_at=datetime(2100, 1, 1, tzinfo=UTC),
@@ -155,7 +159,7 @@ def make_sending(state: Path, keys: Keys, city: FolderCity) -> Sending:
             quota_bytes=QUOTA,
         ),
         spool=SpoolReader(state / "spool"),
-        watched=LogReader(state / "audit/watch", known_size=backlog.known_size),
+        watched=LogReader(state / "audit/watch"),
         backlog=backlog,
         uplink=city,
         audit=audit,
@@ -182,23 +186,30 @@ class Service:
     def start(self) -> None:
         self.pid = os.fork()
         if self.pid == 0:
+            code = 1
             try:
                 self.work()
+            except HomeplateError as error:
+                code = error.exit_code
+                sys.stderr.write(f"child: {error!r}\n")
             except BaseException as error:  # noqa: BLE001  a child must never come back from here
                 sys.stderr.write(f"child: {error!r}\n")
-            os._exit(1)
+            os._exit(code)
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
-        if not os.WIFSIGNALED(status):
+        if self.end() >= 0:
             raise SystemExit("a service ended by itself; its error stands above")
+
+    def end(self) -> int:
+        """Kill it and return its exit code, below 0 where it was the kill that ended it."""
+        os.kill(self.pid, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def run_kills(state: Path, kills: int, seed: int) -> dict[str, int]:
     """Return what was acknowledged, kept and lost."""
     rng = random.Random(seed)
-    keys = Keys(generate_signer(), generate_signer(), generate_signer(), generate_opener())
+    keys = make_keys()
     city = FolderCity(state / "city", keys)
     acknowledged = state / "acknowledged"
     told = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 SECTOR_BYTES = 512
+MANY_WRITES = 8
 
 
 class Place:
@@ -122,6 +123,8 @@ class SimDisk:
         self._before("truncate", path)
         del node.content[size_bytes:]
         node.pending.append((size_bytes, None))
+        if size_bytes <= len(node.durable):  # the pages in doubt are gone; new ones are dirty
+            node.lost = False
         self.changed[node.number] = node
 
     def set_mode(self, descriptor: int, mode: int, /) -> None:
@@ -133,7 +136,7 @@ class SimDisk:
         try:
             self._before("sync_data", path)
         except OSError:  # the kernel marks the pages clean: no later sync writes them
-            node.lost = True
+            node.lost = node.lost or len(node.content) > len(node.durable)
             raise
         if self.skip(place):
             return
@@ -267,7 +270,8 @@ Image = tuple[tuple[str, bytes | None], ...]
 def images(disk: SimDisk, rng: random.Random, *, draws: int) -> Iterator[Image]:
     """Yield states that a power cut may leave now.
 
-    Of what is not durable: nothing, all, all but one file or folder, one only, `draws` random ones.
+    Of what is not durable: nothing, all, all but one file or folder, one only, `draws` random ones;
+    where a file has many writes: all but the first few of them.
     """
     nodes = list(disk.changed.values())
     yield image_of(disk, lambda _: Fate.NONE, rng)
@@ -277,6 +281,8 @@ def images(disk: SimDisk, rng: random.Random, *, draws: int) -> Iterator[Image]:
     for chosen in nodes if len(nodes) > 1 else ():
         yield image_of(disk, lambda node, chosen=chosen: Fate.of(node is chosen), rng)
         yield image_of(disk, lambda node, chosen=chosen: Fate.of(node is not chosen), rng)
+    for late in (node for node in nodes if len(node.pending) >= MANY_WRITES):
+        yield image_of(disk, lambda node, late=late: Fate.LATE if node is late else Fate.ALL, rng)
     for _ in range(draws):
         yield image_of(disk, lambda _: Fate.TORN, rng)
 
@@ -284,7 +290,7 @@ def images(disk: SimDisk, rng: random.Random, *, draws: int) -> Iterator[Image]:
 class Fate:
     """What becomes of a node's pending changes."""
 
-    NONE, ALL, TORN = range(3)
+    NONE, ALL, TORN, LATE = range(4)
 
     @staticmethod
     def of(kept: bool) -> int:  # noqa: FBT001
@@ -330,8 +336,12 @@ def _bytes_after(node: Node, fate: int, rng: random.Random) -> bytes:
     if fate == Fate.ALL:
         return bytes(node.content)
     content = bytearray(node.durable)
-    for offset, written in node.pending:
-        if written is None:
+    late = len(node.pending) // MANY_WRITES if fate == Fate.LATE else 0
+    for offset, written in node.pending[late:]:
+        if fate == Fate.LATE and written is not None:
+            content.extend(bytes(max(0, offset - len(content))))
+            content[offset:] = written
+        elif written is None:
             if rng.random() < 0.5:
                 del content[offset:]
         else:

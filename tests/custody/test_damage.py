@@ -37,7 +37,7 @@ def stored():
         boot=BOOT,
         model_sha256=bytes(32),
     )
-    commits = [sealer.seal(Lane.READS, (plate_read(n), plate_read(n + 1))) for n in range(FRAMES)]
+    commits = [sealer.seal_reads((plate_read(n), plate_read(n + 1))) for n in range(FRAMES)]
     for commit in commits:
         writer.put(Lane.READS, commit.content, NOON)
     writer.close()

@@ -127,4 +127,4 @@ def test_a_fault_at_any_call_loses_nothing_that_was_acknowledged(fault, count, c
         tried += 1
     before = int(counts.get("faults at every call", "0").split()[0])
     counts["faults at every call"] = f"{before + tried} histories, 0 violations"
-    assert tried > 50
+    assert tried > 40

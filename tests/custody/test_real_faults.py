@@ -14,14 +14,16 @@ from agent.base.errors import DeviceError
 from agent.cli.audit import review_state
 from agent.spool import SpoolReader
 from agent.trust.entries import Dropped
+from tests.custody.sick_disk import FAULTS
 from tests.pipeline.test_send import Road
 from tests.sealing import plate_read
 
 pytestmark = [pytest.mark.custody, pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent.parent
-KILLS, LONG_KILLS = 60, 500
+KILLS, LONG_KILLS = 500, 5000
 CUTS, LONG_CUTS = 4, 100
+ILLNESSES, LONG_ILLNESSES = 3, 50
 NONE_BAD = {"lost": 0, "altered": 0, "doubled": 0, "findings": 0, "left_in_spool": 0}
 
 
@@ -82,6 +84,24 @@ def test_a_power_cut_on_a_real_file_system_loses_nothing(tmp_path, loop_devices,
     )
     assert found | NONE_BAD == found
     assert found["acknowledged"] > cuts
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_disk_that_falls_ill_loses_nothing_that_was_acknowledged(
+    tmp_path, loop_devices, counts, long_run, fault
+):
+    work = tmp_path / "work"
+    work.mkdir()
+    rounds = LONG_ILLNESSES if long_run else ILLNESSES
+    found = run_program("sick_disk", "--fault", fault, "--rounds", str(rounds), "--work", str(work))
+    counts[f"ill disk ({fault})"] = (
+        f"{found['rounds']} times, {found['ended_69']} ends with 69, {found['ended_otherwise']} "
+        f"with another code, {found['acknowledged']} frames acknowledged, {found['lost']} lost"
+    )
+    assert found | NONE_BAD == found
+    assert found["ended_otherwise"] == 0
+    assert found["ended_69"] >= rounds
+    assert found["acknowledged"] > rounds
 
 
 @pytest.fixture

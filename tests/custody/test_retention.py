@@ -9,8 +9,8 @@ from agent.base.clock import ForwardClock, to_ms
 from agent.base.errors import DeviceError, UplinkError
 from agent.base.lanes import Lane
 from agent.base.segments import Segment
+from agent.pipeline.keeping import DELETION_BROKEN
 from agent.pipeline.retention import RESERVE_BYTES, past_retention, surplus
-from agent.pipeline.watch import DELETION_BROKEN
 from agent.spool import SpoolReader
 from agent.trust.entries import Deleted, DeleteIntent, Dropped
 from tests.fakes import NOON, FakeClock
@@ -123,7 +123,7 @@ def test_a_receipt_keeps_the_time_over_a_restart(tmp_path):
 
 def test_a_clock_that_jumped_ahead_costs_what_is_there_and_nothing_that_comes(tmp_path):
     road = silent(Road(tmp_path, close=False))
-    road.clock.set_wall(NOON + timedelta(days=4000))
+    road.clock.set_wall(NOON + timedelta(days=20))  # the policy holds for 30
     road.unit.keeping.take((plate_read(3),))
     road.clock.advance(70)
     road.unit.keeping.commit()

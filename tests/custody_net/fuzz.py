@@ -7,29 +7,56 @@ them); it prints how many inputs each parser met, and for a bug the input in hex
 import argparse
 import json
 import random
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.base.errors import ConfigError, HomeplateError, IntegrityError
+import cbor2
+import msgspec
+
+from agent.base.errors import ConfigError, HomeplateError, InputError, IntegrityError, PolicyError
+from agent.base.health_file import Facts, Health, parse_health
+from agent.base.hits import Match
 from agent.base.settings import parse_settings
-from agent.gate import parse_hotlist
+from agent.cli.hotlist_table import read_table
+from agent.gate import Hotlist, index_hotlist
+from agent.seal import encode_hits
+from agent.trust.alerts import decode_hits_text
+from agent.trust.bundle import open_bundle, trust_root
+from agent.trust.bundle_files import encode_bundle
 from agent.trust.cbor import decode_cbor, encode_cbor
 from agent.trust.contents import decode_crops_text, decode_reads_text
 from agent.trust.entries import Boot, Dropped, Gap, Stop, Uploaded, decode_entry, encode_entry
 from agent.trust.frames import encode_frame, parse_frame, scan_frames
 from agent.trust.header import encode_header, parse_header
+from agent.trust.heartbeat import Heartbeat, PolicyState, decode_heartbeat, encode_heartbeat
+from agent.trust.hotlist import (
+    COLUMN_BYTES,
+    Columns,
+    open_hotlist,
+    open_request,
+    peek_hotlist,
+    seal_hotlist,
+    unpack_columns,
+    unseal_hotlist,
+)
 from agent.trust.journal import encode_record, take_record
-from agent.trust.keys import generate_signer, load_opener
+from agent.trust.keys import Signer, generate_signer, load_opener
 from agent.trust.notes import NO_NOTE, Checkpoint, peek_checkpoint, sign_checkpoint, split_notes
 from agent.trust.policy import parse_policy
 from agent.trust.receipts import Receipt, open_receipt, peek_receipt, sign_receipt
 from agent.trust.signatures import load_public_file
 from agent.trust.uploads import Upload, decode_upload, encode_upload
+from tests.lists import entry, make_request, sign_list
+from tests.policies import NOW, draft, first_root, flashed, make_root, policy_fields
+from tests.sealing import NOON, plate_hit
+from tests.trust.attacks import rotated
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "deploy" / "unit.example.toml"
 VECTORS = ROOT / "tests" / "vectors"
 TOKENS = (
     b"", b"\0", b"\xff" * 8, b"\x89HPF", b"\x1b" + b"\xff" * 8, b"\xbf", b"\x9f", b"\xff", b"\xa0",
@@ -82,88 +109,178 @@ def scan_whole(content: bytes) -> None:
     assert place == len(content), "the scan ends where the buffer does"
 
 
-def make_targets() -> dict[str, Target]:  # one row a parser
+def make_targets() -> dict[str, Target]:
     """Return all parsers of bytes that come from a disk, a wire or a person."""
     signer = generate_signer()
-    frames = vector("frames", "frame", "*.txt")
-    header = encode_header(parse_frame(vector("frames", "frame", "hit.txt")[0]).header)
+    receipt = sign_receipt(
+        signer, Receipt(unit="u", frames=(bytes(32),), log_size=1, log_root=bytes(32), time_ms=1)
+    )
     head = Checkpoint(
         origin="homeplate/u/watch", size=9, root=bytes(32), number=4, previous=NO_NOTE
     )
     note = sign_checkpoint(signer, head)
-    receipt = sign_receipt(
-        signer, Receipt(unit="u", frames=(bytes(32),), log_size=1, log_root=bytes(32), time_ms=1)
+    return (
+        stored_targets()
+        | log_targets(note, tuple(map(encode_entry, _entries(receipt))))
+        | wire_targets(signer, note, receipt)
+        | file_targets()
+        | policy_targets()
+        | hotlist_targets(signer)
+        | key_targets(signer)
     )
-    upload = Upload(frames=frames[:2], checkpoint=note, previous_size=3, proof=(bytes(32),))
-    entries = tuple(map(encode_entry, _entries(receipt)))
-    policy = json.dumps(_policy()).encode()
+
+
+def stored_targets() -> dict[str, Target]:
+    """Return the parsers of what the spool holds, sealed and opened."""
+    frames = vector("frames", "frame", "*.txt")
+    reads, crops = (vector("frames", "plaintext", f"*{what}*.txt") for what in ("read", "crop"))
     return {
-        "frame": Target(parse=same(parse_frame, encode_frame), error=IntegrityError, seeds=frames),
-        "frames in a buffer": Target(
-            parse=scan_whole, error=IntegrityError, seeds=(b"".join(frames[:5]), *frames)
+        "frame": strict(same(parse_frame, encode_frame), *frames),
+        "frames in a buffer": strict(scan_whole, b"".join(frames[:5]), *frames),
+        "header": strict(same(parse_header, encode_header), header_bytes()),
+        "reads": strict(decode_reads_text, *reads),
+        "crops": strict(decode_crops_text, *crops),
+        "CBOR": strict(same(decode_cbor, encode_cbor), header_bytes()),
+    }
+
+
+def log_targets(note: str, entries: tuple[bytes, ...]) -> dict[str, Target]:
+    """Return the parsers of what a log's files hold."""
+    return {
+        "checkpoint": strict(
+            lambda content: peek_checkpoint(content.decode(errors="replace")), note.encode()
         ),
-        "header": Target(
-            parse=same(parse_header, encode_header), error=IntegrityError, seeds=(header,)
+        "file of checkpoints": strict(
+            lambda content: split_notes(content.decode(errors="replace")),
+            f"{note}\n{note}\n".encode(),
         ),
-        "reads": Target(
-            parse=decode_reads_text,
-            error=IntegrityError,
-            seeds=vector("frames", "plaintext", "*read*.txt"),
+        "audit entry": strict(same(decode_entry, encode_entry), *entries),
+        "audit record": strict(
+            lambda content: take_record(content, 0), *map(encode_record, entries)
         ),
-        "crops": Target(
-            parse=decode_crops_text,
-            error=IntegrityError,
-            seeds=vector("frames", "plaintext", "*crop*.txt"),
+    }
+
+
+def wire_targets(signer: Signer, note: str, receipt: bytes) -> dict[str, Target]:
+    """Return the parsers of what passes between unit and city."""
+    upload = Upload(
+        frames=vector("frames", "frame", "*.txt")[:2],
+        checkpoint=note,
+        previous_size=3,
+        proof=(bytes(32),),
+        segment="1780000000000-00000000-000000",
+        places=((4, 5), (6, 7)),
+        membership=(bytes(32),),
+    )
+    return {
+        "receipt": strict(
+            lambda content: open_receipt(content, (signer.public_key,)),
+            receipt,
+            *vector("receipts", "receipt", "*.txt"),
         ),
-        "receipt": Target(
-            parse=lambda content: open_receipt(content, (signer.public_key,)),
-            error=IntegrityError,
-            seeds=(receipt, *vector("receipts", "receipt", "*.txt")),
-        ),
-        "receipt, unverified": Target(parse=peek_receipt, error=IntegrityError, seeds=(receipt,)),
-        "checkpoint": Target(
-            parse=lambda content: peek_checkpoint(content.decode(errors="replace")),
-            error=IntegrityError,
-            seeds=(note.encode(),),
-        ),
-        "file of checkpoints": Target(
-            parse=lambda content: split_notes(content.decode(errors="replace")),
-            error=IntegrityError,
-            seeds=(f"{note}\n{note}\n".encode(),),
-        ),
-        "audit entry": Target(
-            parse=same(decode_entry, encode_entry), error=IntegrityError, seeds=entries
-        ),
-        "audit record": Target(
-            parse=lambda content: take_record(content, 0),
-            error=IntegrityError,
-            seeds=tuple(map(encode_record, entries)),
-        ),
-        "upload": Target(
-            parse=same(decode_upload, encode_upload),
-            error=IntegrityError,
-            seeds=(encode_upload(upload),),
-        ),
-        "CBOR": Target(
-            parse=same(decode_cbor, encode_cbor), error=IntegrityError, seeds=(header, *entries)
-        ),
+        "receipt, unverified": strict(peek_receipt, receipt),
+        "upload": strict(same(decode_upload, encode_upload), encode_upload(upload)),
+    }
+
+
+def file_targets() -> dict[str, Target]:
+    """Return the parsers of what the city and the operator write, and of a process's health."""
+    return {
         "policy": Target(
             parse=lambda content: parse_policy(content, place="policy"),
             error=ConfigError,
-            seeds=(policy,),
+            seeds=(json.dumps(policy_fields(3)).encode(),),
         ),
         "settings": Target(
             parse=lambda content: parse_settings(content, place="settings"),
             error=ConfigError,
-            seeds=((ROOT / "deploy/agent.example.toml").read_bytes(),),
+            seeds=(
+                EXAMPLE.read_bytes(),
+                re.sub(rb"(?m)^#(?=\w+ = |\[)", b"", EXAMPLE.read_bytes()),
+            ),
         ),
+        "health of a process": Target(
+            parse=lambda content: parse_health(content, place="health"),
+            error=IntegrityError,
+            seeds=(_health(),),
+        ),
+        "hotlist table": Target(
+            parse=lambda content: read_table(content, purposes=("stolen",), now=NOON, place="list"),
+            error=InputError,
+            seeds=(
+                b"plate,state,purpose,agency,case,expires\n7ABC123,CA,stolen,PD,24-1,2030-01-01\n",
+                b'plate,case,expires,purpose,agency,state\n"A-1",2,2030-01-01,stolen,"PD, B",\n',
+            ),
+        ),
+    }
+
+
+def policy_targets() -> dict[str, Target]:
+    """Return the parsers of what the city signs, and of what a unit tells about it."""
+    return {
+        "policy bundle": Target(
+            parse=lambda content: open_bundle(
+                content, trusted=flashed(), now=NOW, place="bundle", unit="unit-0001"
+            ),
+            error=PolicyError,
+            seeds=(encode_bundle(draft(3).signed()), encode_bundle(rotated())),
+        ),
+        "root": Target(
+            parse=lambda content: trust_root(content, place="root"),
+            error=PolicyError,
+            seeds=(first_root(), make_root(2)),
+        ),
+        "heartbeat": Target(
+            parse=lambda content: decode_heartbeat(content, place="heartbeat"),
+            error=IntegrityError,
+            seeds=(encode_heartbeat(_beat()),),
+        ),
+    }
+
+
+def hotlist_targets(signer: Signer) -> dict[str, Target]:
+    """Return the parsers on the way of a hotlist and of its alerts."""
+    hotlist = sign_list("7ABC123", entry("9XYZ999", state="", case="26-2"), signer=signer)
+    request, opener = make_request(signer)
+    return {
         "hotlist": Target(
-            parse=lambda content: parse_hotlist(content, place="list"),
-            error=ConfigError,
-            seeds=(b"plate,state,purpose,case\n7ABC123,CA,stolen,24-1\n# note\nABC-123\n",),
+            parse=lambda content: open_hotlist(content, (signer.public_key,)),
+            error=IntegrityError,
+            seeds=(hotlist,),
         ),
+        "hotlist's payload": Target(
+            parse=lambda payload: open_payload(payload, signer),
+            error=IntegrityError,
+            seeds=(cbor2.loads(hotlist)[0],),
+        ),
+        "hotlist's columns": Target(
+            parse=lambda content: index_columns(content, hotlist),
+            error=IntegrityError,
+            seeds=(join_columns(unpack_columns(peek_hotlist(hotlist))),),
+        ),
+        "hotlist request": Target(
+            parse=lambda content: open_request(content, signer.public_key),
+            error=IntegrityError,
+            seeds=(request,),
+        ),
+        "sealed hotlist": Target(
+            parse=lambda content: unseal_hotlist(content, request, opener),
+            error=HomeplateError,
+            seeds=(seal_hotlist(hotlist, request, opener.public_key),),
+        ),
+        "alerts": Target(
+            parse=decode_hits_text,
+            error=IntegrityError,
+            seeds=vector("frames", "plaintext", "alert*.txt"),
+        ),
+    }
+
+
+def key_targets(signer: Signer) -> dict[str, Target]:
+    """Return the parsers of key files."""
+    return {
         "private key": Target(
-            parse=lambda content: load_opener(content, place="key"),
+            parse=lambda content: load_opener(bytearray(content), place="key"),
             error=HomeplateError,
             seeds=(b"-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----\n",),
         ),
@@ -175,6 +292,47 @@ def make_targets() -> dict[str, Target]:  # one row a parser
     }
 
 
+def open_payload(payload: bytes, signer: Signer) -> Hotlist:
+    """Open a list that the right key signed whatever it says, down to its index."""
+    signature = signer.sign(b"homeplate hotlist v1\n" + payload)
+    head = open_hotlist(encode_cbor([payload, signer.key_id, signature]), (signer.public_key,))
+    return index_hotlist(head, unpack_columns(head))
+
+
+def join_columns(columns: Columns) -> bytes:
+    """Return the columns one after the other."""
+    return b"".join(getattr(columns, name) for name in (*COLUMN_BYTES, "cases"))
+
+
+def index_columns(content: bytes, hotlist: bytes) -> None:
+    """Index columns of whatever bytes, of the right length; what it holds can be looked up."""
+    head, place, parts = peek_hotlist(hotlist), 0, {}
+    for name, size in COLUMN_BYTES.items():
+        length = size * head.count
+        parts[name] = content[place : place + length].ljust(length, b"\0")
+        place += length
+    found = index_hotlist(head, Columns(**parts, cases=content[place:]))
+    for plate in set(found.plates.tolist()):
+        for match in found.find(plate.decode(), now_ms=0):
+            assert min(len(match.case), len(match.purpose)) > 0, "an entry that says nothing"
+    encode_hits([(1, plate_hit(1, hit={"matches": match_some(found)}))])
+
+
+def match_some(found: Hotlist) -> tuple[Match, ...]:
+    """Return what the first plate matches; any alert that is made can be sealed."""
+    return found.find(found.plates[0].decode(), now_ms=0) or plate_hit(1).matches
+
+
+def strict(parse: Callable[[bytes], object], *seeds: bytes) -> Target:
+    """Return a parser of our own formats: it may say that the bytes are not whole, no more."""
+    return Target(parse=parse, error=IntegrityError, seeds=seeds)
+
+
+def header_bytes() -> bytes:
+    """Return the header of a frame of the vectors."""
+    return encode_header(parse_frame(vector("frames", "frame", "one_read.txt")[0]).header)
+
+
 def _entries(receipt: bytes):
     yield Boot(at_ms=1, boot=bytes(16), version="1", policy_hash=bytes(32))
     yield Dropped(at_ms=1, lane=1, boot=bytes(16), first=None, count=3, reason="quota")
@@ -184,13 +342,37 @@ def _entries(receipt: bytes):
     yield Uploaded(at_ms=1, lane=1, segment=segment, reads=3, receipt=receipt)
 
 
-def _policy() -> dict[str, object]:
-    from tests.audited import AuditedUnit  # noqa: PLC0415 -- makes certificates: only here
+def _beat() -> Heartbeat:
+    policy = PolicyState(
+        version=3, hash="0" * 64, root_version=1, expires_ms=9, refusals=1, last_refusal="size: x"
+    )
+    return Heartbeat(
+        at_ms=1,
+        version="1",
+        policy=policy,
+        certificate_expires_ms=2,
+        send={"uploads": 1},
+        watch=msgspec.json.decode(_health(), type=Health),
+    )
 
-    class Keys:
-        receipt_signer = generate_signer()
 
-    return AuditedUnit.policy(Keys)  # type: ignore[arg-type]
+def _health() -> bytes:
+    facts = Facts(
+        service="watch",
+        unit="unit-7",
+        pid=7,
+        version="1",
+        boot="00",
+        started_ms=1,
+        policy_version=1,
+        policy_hash="00",
+        policy_expires_ms=1,
+        mode="all",
+        hotlist_version=2,
+        last_receipt_ms=3,
+    )
+    told = Health(at_ms=1, facts=facts, counters={"a": 1}, per_minute={"a": 0.5})
+    return msgspec.json.encode(told)
 
 
 def mutate(chance: random.Random, seeds: Sequence[bytes]) -> bytes:

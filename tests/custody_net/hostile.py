@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent.trust.frames import frame_hash
 from agent.trust.keys import Signer, generate_signer
+from agent.trust.merkle import node_hash
 from agent.trust.notes import peek_checkpoint
 from agent.trust.policy import Endpoint
 from agent.trust.receipts import Receipt, sign_receipt
@@ -250,6 +251,16 @@ THE_CITY_LYING: dict[str, object] = {
         changed(frames=lambda true: true.frames[::-1] if len(true.frames) > 1 else (bytes(32),))
     ),
     "receipt for another unit": signing(changed(unit=lambda _: "unit-b")),
+    "receipt with an older log size": signing(changed(log_size=lambda _: 1)),
+    "receipt for the empty log": signing(changed(log_size=lambda _: 0)),
+    "receipt with a log size that was never sent": signing(
+        changed(log_size=lambda true: true.log_size + 1)
+    ),
+    "receipt with an enormous log size": signing(changed(log_size=lambda _: (1 << 63) - 1)),
+    "receipt with another root": signing(changed(log_root=lambda _: bytes(32))),
+    "receipt with the root of the next size": signing(
+        changed(log_root=lambda true: node_hash(true.log_root, bytes(32)))
+    ),
     "old receipt replayed": signing(lambda *given: given[2]),
     "receipt cut short": signing(lambda town, true, _: sign_receipt(town.receipts, true)[:-1]),
     "receipt with a byte after it": signing(

@@ -5,7 +5,7 @@ import ssl
 
 import cbor2
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agent.base.errors import IntegrityError
@@ -77,9 +77,22 @@ entry_like = st.lists(values, max_size=9).map(lambda fields: dict(enumerate(fiel
 
 
 @pytest.mark.parametrize(
-    "name", ["header", "receipt", "receipt, unverified", "audit entry", "upload", "CBOR"]
+    "name",
+    [
+        "header",
+        "receipt",
+        "receipt, unverified",
+        "audit entry",
+        "upload",
+        "CBOR",
+        "hotlist",
+        "hotlist's payload",
+        "hotlist request",
+        "sealed hotlist",
+    ],
 )
 def test_any_cbor_meets_only_the_documented_error(name):
+    @settings(suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
     @given(values | entry_like)
     @example({0: "stop", 1: 0, 2: {"a": 1, "aa": 1.5}})
     @example({0: "boot", 1: float("nan")})
@@ -90,7 +103,7 @@ def test_any_cbor_meets_only_the_documented_error(name):
     try_value()
 
 
-@pytest.mark.parametrize("name", ["policy", "settings", "hotlist", "checkpoint"])
+@pytest.mark.parametrize("name", ["policy", "settings", "hotlist table", "checkpoint"])
 def test_any_text_meets_only_the_documented_error(name):
     @given(st.text())
     def try_text(text):

@@ -6,9 +6,10 @@ from collections import Counter
 import pytest
 from homeplate_endpoint.intake import Intake, RefusalError
 from homeplate_endpoint.store import Store
+from msgspec.structs import replace
 
 from agent.base.lanes import Lane
-from agent.trust.receipts import open_receipt
+from agent.trust.receipts import NO_RECEIPT, open_receipt, receipt_hash
 from tests.custody_net.counts import count
 from tests.custody_net.upload_model import KILLS, UNIT, WAYS, World, memory_folder, simulate
 
@@ -76,6 +77,8 @@ class Recorder:
             raise_alarm=lambda *_: None,
         )
         self.compared = 0
+        self.given: dict[int, list[bytes]] = {}
+        """Hashes of the receipts of each endpoint, in order."""
 
     def receive(self, unit, key, body):
         answers = [self.ask(intake, key, body) for intake in (self.simulated, self.real)]
@@ -90,7 +93,12 @@ class Recorder:
             signed = intake.receive(UNIT, key, body)
         except RefusalError as error:
             return error, error.status, error.error, error.known_size
-        return signed, open_receipt(signed, (self.signer.public_key,))
+        receipt = open_receipt(signed, (self.signer.public_key,))
+        given = self.given.setdefault(id(intake), [NO_RECEIPT])
+        place = given.index(receipt.previous)  # signatures differ, so the hashes do
+        if receipt_hash(signed) not in given:
+            given.append(receipt_hash(signed))
+        return signed, replace(receipt, previous=NO_RECEIPT), place
 
 
 @pytest.mark.parametrize("seed", range(3))

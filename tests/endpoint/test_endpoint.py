@@ -6,18 +6,28 @@ import json
 import re
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
+from homeplate_endpoint.routes import OPEN, make_routes
 
 from agent.base.errors import RefusedError, UplinkError
 from agent.base.lanes import Lane
+from agent.trust.answers import LogPosition
 from agent.trust.frames import frame_hash
 from agent.trust.merkle import root_of
-from agent.trust.receipts import open_receipt
+from agent.trust.receipts import open_receipt, receipt_hash
 from agent.trust.uploads import encode_upload, idempotency_key
-from agent.uplink import LogPosition
-from tests.certificates import issue, make_authority
-from tests.endpoint.city import City, Running, found_city, make_frame, run_endpoint, serving
+from tests.certificates import LAST_YEAR, issue, make_authority
+from tests.endpoint.city import (
+    City,
+    Running,
+    found_city,
+    make_frame,
+    register,
+    run_endpoint,
+    serving,
+)
 
 pytestmark = pytest.mark.slow
 SPANS = itertools.count(1)
@@ -95,6 +105,15 @@ def test_the_same_frames_again_get_the_same_receipt(unit):
     assert exported(unit.city).count(frame) == 1
 
 
+def test_each_receipt_names_the_one_that_the_unit_got_before(unit):
+    first, second = unit.deliver(unit.frame(0)), unit.deliver(unit.frame(1))
+    assert unit.receipt(second).previous == receipt_hash(first.signed)
+    again = unit.deliver(unit.frame(0))
+    assert again.signed == first.signed
+    third = unit.deliver(unit.frame(2))
+    assert unit.receipt(third).previous == receipt_hash(second.signed)
+
+
 def test_known_and_new_frames_together_get_a_receipt_for_both(unit):
     frames = (unit.frame(0), unit.frame(1))
     unit.deliver(frames[0])
@@ -133,6 +152,45 @@ def test_a_fork_stores_nothing_of_its_upload(unit):
     assert fresh not in exported(unit.city)
 
 
+OTHER_BOOT = bytes(16)
+NOT_LOGGED = {
+    "a frame that nobody logged": lambda unit, upload: replace(
+        upload, frames=(unit.frame(0, sealed=b"forged"),)
+    ),
+    "of another boot": lambda unit, upload: replace(
+        upload, frames=(unit.frame(0, boot=OTHER_BOOT),)
+    ),
+    "at another index": lambda _, upload: replace(upload, places=((0, upload.places[0][1]),)),
+    "at another time": lambda _, upload: replace(upload, places=((upload.places[0][0], 1),)),
+    "of another segment": lambda _, upload: replace(
+        upload, segment=upload.segment.replace("-000000", "-000001")
+    ),
+    "behind the end of the log": lambda _, upload: replace(upload, places=((1 << 40, 1),)),
+    "without a proof": lambda _, upload: replace(upload, membership=()),
+    "with too long a proof": lambda _, upload: replace(
+        upload, membership=(*upload.membership, bytes(32))
+    ),
+}
+"""By name: what a sender without the watcher's key may try."""
+
+
+@pytest.mark.parametrize("forge", NOT_LOGGED.values(), ids=NOT_LOGGED)
+def test_frames_that_the_watcher_did_not_log_are_refused_with_an_alarm(unit, forge):
+    unit.log.grow(b"sealed")
+    upload = forge(unit, unit.upload(unit.frame(0)))
+    before, stored = len(alarms(unit.city)), exported(unit.city)
+    with pytest.raises(RefusedError, match="403 not-logged"):
+        unit.uplink.deliver(upload)
+    assert len(alarms(unit.city)) == before + 1
+    assert exported(unit.city) == stored
+
+
+def test_two_frames_cannot_stand_at_one_place_of_the_log(unit):
+    upload = unit.upload(unit.frame(0), unit.frame(1))
+    with pytest.raises(RefusedError, match="two frames at one place"):
+        unit.uplink.deliver(replace(upload, places=upload.places[:1] * 2))
+
+
 def test_frames_of_another_unit_are_refused(unit):
     with pytest.raises(RefusedError, match="403 other-unit"):
         unit.deliver(make_frame("unit-b", first=unit.first))
@@ -163,6 +221,7 @@ def test_a_log_position_that_is_not_the_last_seen_is_corrected(unit):
 
 
 def test_an_older_checkpoint_that_was_seen_is_good_enough(unit):
+    unit.log.store(unit.frame(1))
     unit.deliver(unit.frame(0))
     older = unit.upload(unit.frame(1))
     unit.deliver(unit.frame(2))
@@ -182,7 +241,7 @@ def test_a_log_that_was_rewritten_is_a_fork_with_an_alarm(place):
         unit.deliver(unit.frame(2))
     unit.log.leaves[:] = [bytes(32), *honest[1:]]
     with pytest.raises(RefusedError, match="another log"):
-        unit.uplink.deliver(unit.upload(unit.frame(2)))
+        unit.uplink.deliver(unit.upload(unit.frame(0), unit.frame(1)))
     assert len(alarms(city)) == before + 2
     unit.log.leaves[:] = honest
     unit.uplink.close()
@@ -246,7 +305,7 @@ CHUNKED = (
 )
 def test_hostile_requests_are_refused_and_the_next_is_served(place, head, body, expected):
     city, running = place
-    identity = issue(city.authority, "unit-a")
+    identity = city.identity("unit-a")
     if expected:
         assert expected in raw_request(city, running, head, body, identity=identity).split(b"\r")[0]
     else:
@@ -261,7 +320,7 @@ def test_hostile_requests_are_refused_and_the_next_is_served(place, head, body, 
 def test_a_wrong_idempotency_key_is_refused(unit, place):
     unit.log.grow(b"sealed")
     body = encode_upload(unit.upload(unit.frame()))
-    identity = issue(unit.city.authority, "unit-a")
+    identity = unit.city.identity("unit-a")
     answer = raw_request(*place, head_of(body, key="0" * 64), body, identity=identity)
     assert b" 400 " in answer.split(b"\r\n")[0]
     assert b"idempotency-key" in answer
@@ -284,11 +343,36 @@ def test_a_body_above_the_limit_is_refused(unit):
         unit.deliver(unit.frame(sealed=bytes(1_100_000)))
 
 
-def test_a_client_without_a_certificate_gets_nothing(place):
+def closed_routes():
+    """All methods and addresses but those that prove in the request itself who sends it."""
+    routes = [route for route in make_routes(None) if route.path not in OPEN]
+    return [(method, route.path) for route in routes for method in route.methods]
+
+
+@pytest.mark.parametrize(("method", "path"), closed_routes())
+def test_a_client_without_a_certificate_gets_nothing(place, method, path):
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    answer = raw_request(*place, head.encode(), b"")
+    assert b" 401 " in answer.split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(("method", "path"), closed_routes())
+def test_a_certificate_of_our_ca_that_the_register_does_not_know_gets_nothing(place, method, path):
     city, running = place
+    city.identity("unit-a")
+    stray = issue(city.authority, "unit-a")
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    answer = raw_request(city, running, head.encode(), b"", identity=stray)
+    assert b" 403 " in answer.split(b"\r\n")[0]
+
+
+def test_a_certificate_out_of_its_time_gets_no_further_than_the_handshake(place):
+    city, running = place
+    ended = issue(city.authority, "unit-a", valid=LAST_YEAR)
+    register(city.folder, "unit-a", ended, city.logs["unit-a"].signer)
     answer = b""
     with contextlib.suppress(ssl.SSLError, ConnectionError):
-        answer = raw_request(city, running, head_of(b"x"), b"x")
+        answer = raw_request(city, running, head_of(b"x"), b"x", identity=ended)
     assert answer == b""
 
 

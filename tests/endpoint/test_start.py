@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from agent.trust.keys import encode_private_key, generate_opener
+from tests.certificates import make_authority
 from tests.endpoint.city import found_city, make_frame, run_endpoint, serving
 
 pytestmark = pytest.mark.slow
@@ -54,6 +55,10 @@ def overwrite(name):
     return lambda city: (city.folder / name).write_text("nonsense")
 
 
+def other_issuing_key(city):
+    (city.folder / "issuing.key").write_bytes(make_authority().key_pem)
+
+
 @pytest.mark.parametrize(
     ("change", "code", "words"),
     [
@@ -67,7 +72,10 @@ def overwrite(name):
             ("opening_key",),
             id="unknown key",
         ),
-        pytest.param(rewrite('"unit-b"', '"unit-a"'), 78, ("enrolled twice",), id="unit twice"),
+        pytest.param(rewrite("issuing_key", "isuing_key"), 78, ("$.enrolment",), id="section"),
+        pytest.param(remove("issuing.key"), 78, ("issuing.key",), id="issuing key missing"),
+        pytest.param(overwrite("issuing.key"), 77, ("issuing.key",), id="issuing key wrong"),
+        pytest.param(other_issuing_key, 77, ("fit together",), id="issuing key of another CA"),
         pytest.param(rewrite("port = 0", "port = ="), 78, ("endpoint.toml",), id="no TOML"),
         pytest.param(
             rewrite("port = 0", 'port = 0\nlisten = "203.0.113.1"'),
@@ -77,7 +85,6 @@ def overwrite(name):
         ),
         pytest.param(remove("receipt.key"), 78, ("receipt.key",), id="receipt key missing"),
         pytest.param(overwrite("receipt.key"), 77, ("receipt.key",), id="receipt key wrong"),
-        pytest.param(overwrite("unit-a.watch.der"), 77, ("unit-a.watch",), id="log key wrong"),
         pytest.param(overwrite("ca.pem"), 77, ("ca.pem",), id="CA wrong"),
         pytest.param(overwrite("server.crt"), 77, ("server.crt",), id="certificate wrong"),
         pytest.param(overwrite("server.key"), 77, ("server.key",), id="TLS key wrong"),

@@ -5,12 +5,23 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from models.reader.crops import MAX_CHARACTERS, PLATE_ON_CANVAS, make_canvas
-from models.reader.evaluate import ALPHABET, decode, open_reader, read_onnx, rectify, score
-from models.synth.glyphs import VARIANTS, StrokeStyle, stroke_mask
+from models.reader.evaluate import (
+    ALPHABET,
+    MARGIN_X,
+    MARGIN_Y,
+    decode,
+    open_reader,
+    read_onnx,
+    rectify,
+    score,
+)
+from models.synth import decor, gallery, weights
+from models.synth.glyphs import DIES, VARIANTS, StrokeStyle, stroke_mask
 from models.synth.layouts import LAYOUTS, choose_layout, fill_pattern
 from models.synth.photo import degrade
 from models.synth.plates import WIDTH_PX, render_plate
@@ -72,6 +83,75 @@ def test_every_variant_fills_the_height_of_its_cell(character: str) -> None:
     assert len(masks) == count
 
 
+@pytest.mark.parametrize("die", [name for name in DIES if name])
+def test_a_die_draws_its_own_shapes(die: str) -> None:
+    picks = (0.0,) * len(ALPHABET)
+    for character in DIES[die]:
+        styles = [StrokeStyle(stroke=0.12, radius=0.2, picks=picks, die=name) for name in ("", die)]
+        plain, own = (stroke_mask(character, s, width_px=48, height_px=80) for s in styles)
+        same = VARIANTS[character][0] == DIES[die][character]
+        assert np.array_equal(plain, own) == same
+        assert own[:8].max() > 200
+        assert own[-8:].max() > 200
+
+
+def test_stress_makes_upright_strokes_heavier_than_level_ones() -> None:
+    def widths(stress: float) -> tuple[int, int]:
+        picks = (0.0,) * len(ALPHABET)
+        style = StrokeStyle(stroke=0.12, radius=0.2, picks=picks, stress=stress)
+        mask = stroke_mask("L", style, width_px=60, height_px=90)
+        return int((mask[30] > 128).sum()), int((mask[:, 40] > 128).sum())
+
+    upright, level = widths(1.7)
+    plain_upright, plain_level = widths(1.0)
+    assert upright > plain_upright
+    assert level < plain_level
+
+
+def test_every_layout_has_a_weight_and_every_weight_a_layout() -> None:
+    assert set(weights.LAYOUTS) == set(LAYOUT_NAMES)
+    assert set(weights.DIES) <= set(LAYOUT_NAMES)
+    assert {die for die, _ in weights.DIES.values()} <= set(DIES)
+
+
+def test_a_clean_plate_shows_all_of_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "FRAME", 1.0)
+    monkeypatch.setattr(weights, "FRAME_CUTS", 1.0)
+    monkeypatch.setattr(weights, "DIRT", 0.0)
+
+    def count_hidden(*, clean: bool) -> int:
+        hidden = 0
+        for seed in range(30):
+            plate = render_plate(np.random.default_rng(seed), layout="ca", text="HHHHHHH",
+                                 clean=clean)  # fmt: skip
+            top, bottom = plate.boxes[0, [1, 3]].astype(int)
+            low, high = plate.boxes[:, 0].min().astype(int), plate.boxes[:, 2].max().astype(int)
+            rows = plate.gray[[top + 1, bottom - 2], low + 2 : high - 2]
+            hidden += bool((np.ptp(rows.astype(int), axis=1) == 0).any())
+        return hidden
+
+    assert count_hidden(clean=True) == 0
+    assert count_hidden(clean=False) > 15
+
+
+def test_pictures_and_bands_stay_where_they_belong() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        gray = np.full((120, 360), 200, np.uint8)
+        decor.draw_blot(rng, gray, box=(10, 20, 60, 90), shade=20.0, strength=1.0)
+        decor.draw_band(rng, gray, left=False, letters=1.0)
+        assert (gray[:, 60:320] == 200).all()
+        assert (gray[:20, :60] == 200).all()
+        assert (gray[20:90, 10:60] != 200).any()
+
+
+def test_the_tow_ball_leaves_the_upper_half_of_the_characters_free() -> None:
+    gray = np.full((180, 360), 200, np.uint8)
+    decor.draw_tow_ball(np.random.default_rng(1), gray, top=120)
+    assert (gray[:118] == 200).all()
+    assert (gray[130:] != 200).any()
+
+
 def test_letters_and_digits_are_drawn_evenly() -> None:
     rng = np.random.default_rng(2)
     drawn = Counter("".join(fill_pattern(rng, "LLLDDD") for _ in range(6000)))
@@ -117,8 +197,10 @@ def test_a_rectified_plate_leaves_the_margin_around_it() -> None:
     crop = rectify(gray, corners)
     assert crop.shape == (48, 128)
     assert crop[24, 1] == crop[1, 64] == 10
-    assert crop[24, 10] == crop[6, 64] == 200
-    assert (crop > 100).mean() == pytest.approx(1 / (1.1 * 1.16), abs=0.03)
+    assert crop[24, 14] == crop[9, 64] == 200
+    assert (crop > 100).mean() == pytest.approx(
+        1 / (1 + 2 * MARGIN_X) / (1 + 2 * MARGIN_Y), abs=0.03
+    )
 
 
 def reader_table() -> dict[str, object]:
@@ -166,3 +248,14 @@ def test_the_reader_reads_clean_rendered_plates() -> None:
     crops, texts = canvas_crops(60)
     read = read_onnx(open_reader(MODELS / "reader.onnx"), crops)
     assert score(read, texts)["strict"] >= 85
+
+
+@pytest.mark.parametrize(("extra", "tile"), [([], (200, 116)), (["--scenes"], (400, 300))])
+def test_the_gallery_draws_a_sheet(tmp_path: Path, monkeypatch, extra: list, tile: tuple) -> None:
+    out = tmp_path / "sheet.png"
+    arguments = ["gallery", str(out), "--rows", "2", "--columns", "3", "--fonts", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", [*arguments, *extra])
+    assert gallery.main() == 0
+    sheet = cv2.imread(str(out), cv2.IMREAD_GRAYSCALE)
+    assert sheet.shape == (2 * tile[1], 3 * tile[0])
+    assert sheet.std() > 20

@@ -8,8 +8,10 @@ from agent.audit import AuditLog, LogReader, RecordFile, read_backlog
 from agent.base.clock import to_ms
 from agent.base.errors import DeviceError, RefusedError, UplinkError
 from agent.base.lanes import Lane
-from agent.pipeline.send import Sending, Terms, back_off_s, rest, send_forever
+from agent.pipeline.send import Sending, Terms, rest, send_forever
+from agent.pipeline.turns import back_off_s
 from agent.spool import SpoolReader
+from agent.trust.answers import LogPosition, UnverifiedReceipt
 from agent.trust.entries import (
     Deleted,
     DeleteIntent,
@@ -23,7 +25,6 @@ from agent.trust.frames import frame_hash
 from agent.trust.keys import generate_signer
 from agent.trust.notes import peek_checkpoint
 from agent.trust.receipts import Receipt, sign_receipt
-from agent.uplink import LogPosition, UnverifiedReceipt
 from tests.fakes import FakeClock
 from tests.pipeline.test_watch import DAY_S, Unit
 from tests.sealing import plate_read
@@ -92,7 +93,7 @@ class Road:
                 quota_bytes=self.quota,
             ),
             spool=self.spool,
-            watched=LogReader(self.folder / "audit", known_size=backlog.known_size),
+            watched=LogReader(self.folder / "audit"),
             backlog=backlog,
             uplink=self.city,
             audit=self.audit,
@@ -111,7 +112,7 @@ class Road:
 def test_all_frames_reach_the_city_and_leave_the_unit(tmp_path):
     road = Road(tmp_path)
     road.sending.work()
-    assert len(road.city.kept) == 3
+    assert len(road.city.kept) == 4
     assert road.spool.segments() == ()
     assert sum(entry.reads for entry in road.entries(Uploaded) if entry.lane is Lane.READS) == 2
     kinds = [type(entry) for entry in road.entries(Uploaded, DeleteIntent, Deleted)]
@@ -164,7 +165,7 @@ def test_after_a_failure_everything_is_sent_again(tmp_path, fault):
         road.sending.work()
     assert Lane.READS in {segment.lane for segment in road.spool.segments()}
     road.sending.work()
-    assert len(road.city.kept) == 3
+    assert len(road.city.kept) == 4
     assert road.spool.segments() == ()
 
 
@@ -338,7 +339,7 @@ def test_a_frame_that_the_city_refuses_does_not_hold_up_the_others(tmp_path):
     with pytest.raises(RefusedError):
         road.sending.work()
     assert {segment.lane for segment in road.spool.segments()} == {Lane.READS}
-    assert len(road.city.kept) == 1
+    assert len(road.city.kept) == 2
 
 
 def test_a_segment_that_has_to_stay_is_not_read_every_round(tmp_path):

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from agent.base.lanes import Lane
 from agent.base.segments import Segment
-from agent.pipeline.send import back_off_s
-from agent.pipeline.turns import WEIGHTS, is_due, take_turns
+from agent.pipeline.turns import WEIGHTS, back_off_s, is_due, take_turns
 
 
 def segments(**counts):

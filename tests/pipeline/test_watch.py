@@ -2,45 +2,49 @@
 
 import os
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.audit import AuditLog, RecordFile
+from agent.base.clock import to_ms
 from agent.base.errors import DeviceError, SpoolFullError
 from agent.base.health import WatchCounters
 from agent.base.lanes import Lane
+from agent.base.records import PlateText
 from agent.base.settings import SpoolSettings
-from agent.gate import GateRules, Hotlist, parse_hotlist
+from agent.camera.patient import PatientCamera
+from agent.gate import EMPTY_HOTLIST, GateRules
 from agent.pipeline.adoption import adopt_leftovers
-from agent.pipeline.watch import (
-    Keeping,
-    Rules,
-    Seeing,
-    see_frame,
-    watch_forever,
-)
+from agent.pipeline.keeping import Keeping, Rules
+from agent.pipeline.watch import Seeing, Sight, see_frame, watch_forever
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
+from agent.trust.alerts import StoredAlert, StoredEnd, decode_hits_text
 from agent.trust.contents import decode_crops_text, decode_reads_text
 from agent.trust.entries import Boot, Dropped, IoFailure, Recovered, Sealed, Stop, decode_entry
 from agent.trust.envelope import open_sealed
 from agent.trust.frames import Found, encode_frame, frame_hash
 from agent.trust.keys import generate_opener, generate_signer
+from tests.camera.test_patient import StallingCamera
 from tests.fakes import NOON, FakeCamera, FakeClock
+from tests.lists import FixedLists, make_list
 from tests.sealing import plate_read
 
 DAY_S = 86_400
 BOOT = bytes(range(16))
 QUOTA = dict.fromkeys(Lane, 1 << 20)
-NO_HOTLIST = Hotlist(entries={})
+NO_LISTS = FixedLists(EMPTY_HOTLIST)
 PICTURE = np.zeros((64, 64), np.uint8)
 
 
 class Unit:
     """One unit's keeping half on a real disk."""
 
-    def __init__(self, folder, *, mode="all", crops="all", hotlist=NO_HOTLIST, boot=BOOT):
+    def __init__(self, folder, *, mode="all", crops="all", hotlist=EMPTY_HOTLIST, boot=BOOT):
         self.folder, self.clock, self.city = folder, FakeClock(), generate_opener()
         self.signer, self.boot = generate_signer(), boot
         self.mode, self.crops, self.hotlist = mode, crops, hotlist
@@ -63,7 +67,6 @@ class Unit:
         self.keeping = Keeping(
             rules=Rules(
                 gate=GateRules(mode=self.mode, min_hit_confidence=0.9, min_hit_frames=2),
-                hotlist=self.hotlist,
                 crops=self.crops,
                 retention_s=dict.fromkeys(Lane, DAY_S),
                 expires_at=NOON + timedelta(days=30),
@@ -75,7 +78,9 @@ class Unit:
             spooled=SpoolReader(self.folder / "spool"),
             audit=self.audit,
             clock=self.clock,
+            sign_interval_s=0.0,
         )
+        self.keeping.take_list(FixedLists(self.hotlist))
 
     def entries(self, *kinds):
         contents = RecordFile(self.folder / "audit" / "entries").follow()
@@ -88,6 +93,10 @@ class Unit:
         ]
         assert all(isinstance(item, Found) for item in found)
         return [item.frame for item in found]
+
+    def hits(self):
+        opened = (open_sealed(frame, self.city) for frame in self.frames(Lane.HITS))
+        return [item for plain in opened for item in decode_hits_text(plain)]
 
     def texts(self, lane):
         opened = (open_sealed(frame, self.city) for frame in self.frames(lane))
@@ -125,17 +134,192 @@ def test_no_crop_is_kept_that_the_policy_does_not_ask_for(tmp_path, crops):
     assert unit.keeping.counters.sealed == 1
 
 
-def test_hits_only_keeps_hits_at_once_and_turns_the_rest_away(tmp_path):
-    hotlist = parse_hotlist(b"TEST001\n", place="list")
-    unit = Unit(tmp_path, mode="hits-only", hotlist=hotlist)
-    sure = {"confidences": (0.99,) * 7}
-    unit.keeping.take((plate_read(1, **sure), plate_read(2, **sure)))
+SURE = {"confidences": (0.99,) * 7}
+
+
+def hits_only(tmp_path, *plates, **options):
+    return Unit(tmp_path, mode="hits-only", hotlist=make_list(*plates), **options)
+
+
+def see(unit, *reads):
+    """Let the gate look at vehicles in view, as the loop does, and commit."""
+    unit.keeping.alert(tuple(read for read in reads if unit.keeping.is_lead(read)))
     unit.keeping.commit()
-    assert unit.texts(Lane.HITS) == ["TEST001"]
+
+
+def test_hits_only_keeps_hits_at_once_and_turns_the_rest_away(tmp_path):
+    unit = hits_only(tmp_path, "TEST001")
+    unit.keeping.take((plate_read(1, **SURE), plate_read(2, **SURE)))
+    unit.keeping.commit()
+    (alert,) = unit.hits()
+    assert (alert.read.text, alert.complete, len(alert.matches)) == ("TEST001", True, 1)
     unit.keeping.close()
     assert unit.frames(Lane.READS) == []
     counters = unit.keeping.counters
     assert (counters.passages, counters.hits, counters.turned_away) == (2, 1, 1)
+
+
+def test_a_hit_is_told_while_its_vehicle_is_in_view_and_once(tmp_path):
+    unit = hits_only(tmp_path, "TEST001")
+    for frames in (2, 3, 4):
+        see(unit, plate_read(1, tracks=(7,), frames_agreed=frames, crop_jpeg=b"\xff\xd8", **SURE))
+        unit.clock.advance(0.1)
+    (alert,) = unit.hits()
+    assert (alert.complete, alert.read.frames_agreed, alert.jpeg) == (False, 2, b"\xff\xd8")
+    assert (alert.list_version, alert.list_issued_ms) == (1, to_ms(NOON))
+    unit.keeping.take((plate_read(1, tracks=(7,), **SURE),))
+    unit.keeping.close()
+    alert, end = unit.hits()
+    assert isinstance(end, StoredEnd)
+    assert (end.alert_sequence, end.confirmed, end.frames_agreed) == (alert.sequence, True, 19)
+    counters = unit.keeping.counters
+    assert (counters.alerts, counters.ends, counters.hits, counters.withdrawn) == (1, 1, 1, 0)
+    assert counters.sealed == 2
+
+
+@pytest.mark.parametrize(
+    "so_far",
+    [
+        {"frames_agreed": 1, **SURE},
+        {"confidences": (0.99,) * 6 + (0.89,)},
+        {"abstained": True, **SURE},
+        {"text": PlateText("TEST002"), **SURE},
+    ],
+    ids=["too few frames", "one character unsure", "unreadable", "one character off"],
+)
+def test_what_is_not_sure_yet_is_not_told(tmp_path, so_far):
+    unit = hits_only(tmp_path, "TEST001")
+    see(unit, plate_read(1, tracks=(7,), **so_far))
+    assert unit.hits() == []
+
+
+def test_a_vehicle_that_is_followed_anew_is_told_once(tmp_path):
+    unit = hits_only(tmp_path, "TEST001")
+    see(unit, plate_read(1, tracks=(7,), **SURE))
+    see(unit, plate_read(1, tracks=(9,), **SURE))
+    unit.keeping.take((plate_read(1, tracks=(7, 9), **SURE),))
+    unit.keeping.close()
+    assert [type(item) for item in unit.hits()] == [StoredAlert, StoredEnd]
+
+
+def test_the_same_vehicle_in_another_passage_is_told_again(tmp_path):
+    unit = hits_only(tmp_path, "TEST001")
+    for track in (7, 9):
+        see(unit, plate_read(1, tracks=(track,), **SURE))
+        unit.keeping.take((plate_read(1, tracks=(track,), **SURE),))
+    unit.keeping.close()
+    items = unit.hits()
+    assert [type(item) for item in items] == [StoredAlert, StoredEnd] * 2
+    assert [item.alert_sequence for item in items[1::2]] == [0, 2]
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("hits-only", []), ("all", ["TEST002"])])
+def test_an_alert_that_the_whole_passage_does_not_confirm_is_withdrawn(tmp_path, mode, kept):
+    """In `hits-only` the plate that it was after all, which is no hit, leaves memory nowhere."""
+    unit = Unit(tmp_path, mode=mode, hotlist=make_list("TEST001"))
+    see(unit, plate_read(1, tracks=(7,), **SURE))
+    unit.keeping.take((plate_read(2, tracks=(7,), **SURE),))
+    unit.keeping.close()
+    alert, end = unit.hits()
+    assert (alert.read.text, end.alert_sequence, end.confirmed) == ("TEST001", 0, False)
+    assert unit.texts(Lane.READS) == kept
+    counters = unit.keeping.counters
+    assert (counters.alerts, counters.hits, counters.withdrawn) == (1, 0, 1)
+    assert counters.passages == counters.reads + counters.turned_away == 1
+
+
+def test_an_alert_becomes_another_where_the_whole_passage_is_another_listed_plate(tmp_path):
+    unit = hits_only(tmp_path, "TEST001", "TEST002")
+    see(unit, plate_read(1, tracks=(7,), **SURE))
+    unit.keeping.take((plate_read(2, tracks=(7,), **SURE),))
+    unit.keeping.close()
+    first, end, second = unit.hits()
+    assert (first.read.text, end.confirmed, second.read.text) == ("TEST001", False, "TEST002")
+    assert second.complete
+
+
+def test_a_confirmed_alert_stays_one_when_the_list_expires_meanwhile(tmp_path):
+    unit = Unit(tmp_path, mode="hits-only", hotlist=make_list("TEST001", life_ms=60_000))
+    see(unit, plate_read(1, tracks=(7,), **SURE))
+    unit.clock.advance(61)
+    unit.keeping.take((plate_read(1, tracks=(7,), **SURE),))
+    unit.keeping.close()
+    assert [item.confirmed for item in unit.hits()[1:]] == [True]
+
+
+def test_an_expired_list_alerts_nobody_and_the_health_says_so_once(tmp_path, caplog):
+    unit = hits_only(tmp_path, "TEST001")
+    unit.clock.advance(DAY_S)
+    for number in range(3):
+        see(unit, plate_read(1, tracks=(number,), **SURE))
+        unit.keeping.take((plate_read(1, tracks=(number,), **SURE),))
+    unit.keeping.close()
+    assert unit.hits() == []
+    assert unit.keeping.counters.hotlist_expired == 1
+    events = [record.message for record in caplog.records]
+    assert events.count("hotlist expired: no alerts") == 1
+
+
+def test_an_alert_that_the_disk_refused_is_made_anew_when_the_passage_ends(tmp_path):
+    unit = hits_only(tmp_path, "TEST001")
+    unit.audit.close()
+    unit.start(FailingSpool)
+    unit.spool.errors = [SpoolFullError("full")]
+    for _ in range(3):
+        see(unit, plate_read(1, tracks=(7,), **SURE))
+    unit.keeping.take((plate_read(1, tracks=(7,), **SURE),))
+    unit.keeping.close()
+    (alert,) = unit.hits()
+    assert (alert.complete, alert.sequence) == (True, 1)
+    assert [(entry.first, entry.count) for entry in unit.entries(Dropped)] == [(0, 1)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 4), st.integers(1, 4), st.booleans(), st.floats(0, 400)),
+        max_size=12,
+    ),
+    st.sampled_from(["all", "hits-only"]),
+)
+@settings(deadline=None, max_examples=25)
+def test_the_counters_add_up_whatever_passes(tmp_path_factory, passages, mode):
+    folder = tmp_path_factory.mktemp("unit")
+    unit = Unit(folder, mode=mode, hotlist=make_list("TEST001", "TEST002"))
+    for track, (early, late, abstained, lived_s) in enumerate(passages):
+        see(unit, plate_read(early, tracks=(track,), **SURE))
+        over = plate_read(late, tracks=(track,), abstained=abstained, **SURE)
+        unit.keeping.take((over,), at=over.first_seen + timedelta(seconds=lived_s))
+    unit.keeping.close()
+    counted = unit.keeping.counters
+    assert counted.passages == len(passages)
+    forgotten = counted.turned_away + counted.unreadable
+    if mode == "all":
+        assert counted.passages == counted.hits + counted.reads
+        forgotten = 0
+    else:
+        assert counted.passages == counted.hits + counted.turned_away + counted.unreadable
+        assert unit.frames(Lane.READS) == unit.frames(Lane.CROPS) == []
+    lifetimes = [count for name, count in counted.as_dict().items() if name.startswith("forgotten")]
+    assert sum(lifetimes) == forgotten
+    assert counted.alerts + counted.ends + counted.reads == counted.sealed + counted.dropped
+    assert len(unit.hits()) == counted.alerts + counted.ends
+
+
+@pytest.mark.parametrize(
+    ("lived_s", "name"),
+    [
+        (0, "forgotten_within_1s"),
+        (1, "forgotten_within_1s"),
+        (1.001, "forgotten_within_2s"),
+        (180, "forgotten_within_180s"),
+        (181, "forgotten_later"),
+    ],
+)
+def test_how_long_a_read_lived_that_was_no_hit_is_counted(tmp_path, lived_s, name):
+    unit = hits_only(tmp_path)
+    read = plate_read(1, **SURE)
+    unit.keeping.take((read,), at=read.first_seen + timedelta(seconds=lived_s))
+    assert unit.keeping.counters.as_dict()[name] == 1
 
 
 class FailingSpool(SpoolWriter):
@@ -185,6 +369,30 @@ def test_reads_that_cannot_be_kept_are_counted_and_logged(tmp_path, errors):
     assert unit.texts(Lane.READS) == ["TEST003"]
     counters = unit.keeping.counters
     assert (counters.reads, counters.sealed, counters.dropped) == (3, 1, 2)
+
+
+def test_the_picture_of_a_read_that_was_refused_is_not_kept(tmp_path):
+    unit = start_failing(tmp_path, SpoolFullError("full"))
+    unit.keeping.take((plate_read(1, crop_jpeg=b"made up"),))
+    unit.keeping.close()
+    assert unit.frames(Lane.CROPS) == []
+    assert [(entry.lane, entry.reason) for entry in unit.entries(Dropped)] == [
+        (Lane.READS, "the spool refused"),
+        (Lane.CROPS, "their reads were dropped"),
+    ]
+
+
+def test_once_the_log_has_failed_nothing_is_kept_not_even_at_the_end(tmp_path):
+    unit = start_failing(tmp_path, SpoolFullError("full"))
+    with Path(os.devnull).open("rb") as other:  # nothing can be written to the log's descriptor now
+        os.dup2(other.fileno(), unit.audit._entries._descriptor)
+    unit.keeping.take((plate_read(1),))
+    with pytest.raises(DeviceError):
+        unit.keeping.commit(everything=True)
+    unit.keeping.take((plate_read(2),))
+    with pytest.raises(DeviceError):
+        unit.keeping.close()
+    assert unit.frames(Lane.READS) == []
 
 
 def test_the_quota_drops_reads_and_says_so(tmp_path):
@@ -287,7 +495,7 @@ class BrokenStage:
 
 def test_a_frame_on_which_a_stage_fails_is_counted_and_left_out(caplog):
     counters = WatchCounters()
-    assert see_frame(None, BrokenStage(), counters) == ()
+    assert see_frame(None, BrokenStage(), counters, is_lead=lambda _: False) == Sight()
     assert counters.failed_frames == 1
     (record,) = caplog.records
     assert record.error == "ZeroDivisionError"
@@ -312,6 +520,13 @@ def test_a_log_without_room_stops_collecting_and_its_frame_is_adopted_later(tmp_
     assert [entry.first for entry in unit.entries(Sealed)] == [0]
 
 
+class NoPolicies:
+    """Stands for a city that decides nothing new."""
+
+    def look(self):
+        return ()
+
+
 class LateBallots:
     """Stands for the stages that see: one read, when all is over."""
 
@@ -328,10 +543,46 @@ def test_what_was_seen_before_the_camera_failed_is_kept(tmp_path):
     unit.keeping.take((plate_read(1),))
     seeing = Seeing(detector=None, tracker=ballots, reader=None, ballots=ballots)
     with pytest.raises(DeviceError, match="no frame"):
-        watch_forever(camera, seeing, unit.keeping, stop=lambda: False, report=lambda _: None)
+        watch_forever(
+            camera,
+            seeing,
+            unit.keeping,
+            stop=lambda: False,
+            report=lambda _: None,
+            lists=NO_LISTS,
+            policies=NoPolicies(),
+        )
     assert unit.texts(Lane.READS) == ["TEST001", "TEST002"]
     assert len(unit.entries(Stop)) == 1
     assert all(segment.closed for segment in SpoolReader(tmp_path / "spool").segments())
+
+
+def test_a_camera_that_hangs_holds_up_neither_commits_nor_the_end(tmp_path):
+    unit, ballots = Unit(tmp_path), LateBallots()
+    hung = StallingCamera([PICTURE], clock=unit.clock)
+    seeing = Seeing(detector=None, tracker=ballots, reader=None, ballots=ballots)
+    unit.keeping.take((plate_read(1),))
+    sealed = []
+
+    def stop():
+        unit.clock.advance(0.5)
+        sealed.append(unit.keeping.counters.sealed)
+        return len(sealed) == 5
+
+    camera = PatientCamera(hung, wait_s=0.001)
+    watch_forever(
+        camera,
+        seeing,
+        unit.keeping,
+        stop=stop,
+        report=lambda _: None,
+        lists=NO_LISTS,
+        policies=NoPolicies(),
+    )
+    assert (sealed[0], sealed[3]) == (0, 1)
+    assert unit.texts(Lane.READS) == ["TEST001", "TEST002"]
+    assert len(unit.entries(Stop)) == 1
+    hung.let_go.set()
 
 
 def test_nothing_is_kept_once_the_policy_has_expired(tmp_path):
@@ -340,6 +591,18 @@ def test_nothing_is_kept_once_the_policy_has_expired(tmp_path):
     unit.keeping.take((plate_read(1),))
     unit.keeping.close()
     assert [entry.reason for entry in unit.entries(Dropped)] == ["the policy has expired"]
+    assert unit.frames(Lane.READS) == []
+
+
+def test_a_clock_set_back_revives_no_expired_policy(tmp_path):
+    unit = Unit(tmp_path)
+    unit.clock.advance(timedelta(days=30).total_seconds())
+    unit.keeping.take((plate_read(1),))
+    unit.keeping.commit(everything=True)
+    unit.clock.set_wall(unit.clock.now() - timedelta(days=20))
+    unit.keeping.take((plate_read(2),))
+    unit.keeping.close()
+    assert [entry.reason for entry in unit.entries(Dropped)] == ["the policy has expired"] * 2
     assert unit.frames(Lane.READS) == []
 
 

@@ -64,10 +64,11 @@ def deleted(number):
 def test_only_logged_frames_are_uploaded_and_none_twice():
     backlog, key = Backlog(), (LANE, segment(1))
     for number in (0, 1, 2):
-        backlog.note_watched(sealed(number, 1))
+        backlog.note_watched(number, sealed(number, 1))
     frames = tuple(frame(number) for number in range(4))
     assert backlog.to_upload(key, frames) == frames[:3]
     assert backlog.reads_in(key, frames) == 9
+    assert [place.index for place in backlog.standings(key, frames[1:3])] == [1, 2]
     backlog.note_sent(uploaded([0, 1], 1, log_size=7))
     assert backlog.to_upload(key, frames) == (frame(2),)
     assert backlog.known_size == 7
@@ -79,14 +80,14 @@ def test_only_logged_frames_are_uploaded_and_none_twice():
 
 def test_a_frame_logged_in_one_segment_is_not_uploaded_from_another():
     backlog = Backlog()
-    backlog.note_watched(sealed(0, 1))
+    backlog.note_watched(0, sealed(0, 1))
     assert backlog.to_upload((LANE, segment(2)), (frame(0),)) == ()
     assert backlog.to_upload((Lane.HITS, segment(1)), (frame(0),)) == ()
 
 
 def test_deletions_that_were_announced_are_unfinished_until_reported():
     backlog = Backlog()
-    backlog.note_watched(sealed(0, 1))
+    backlog.note_watched(0, sealed(0, 1))
     backlog.note_sent(Gap(at_ms=0, cut_bytes=1))
     backlog.note_sent(intent(1))
     assert backlog.unfinished() == (intent(1),)
@@ -100,7 +101,7 @@ def test_after_a_restart_it_is_as_before_and_holds_nothing_of_what_is_gone(gone)
     live, watched, sent = Backlog(), [], []
     for number, is_gone in enumerate(gone):
         watched.append(sealed(number, number))
-        live.note_watched(watched[-1])
+        live.note_watched(len(watched) - 1, watched[-1])
         steps = [uploaded([number], number)]
         steps += [intent(number), deleted(number)] if is_gone else []
         for step in steps:
@@ -109,10 +110,10 @@ def test_after_a_restart_it_is_as_before_and_holds_nothing_of_what_is_gone(gone)
     again = Backlog()
     for entry in sent:
         again.note_sent(entry)
-    for entry in watched:
-        again.note_watched(entry)
+    for index, entry in enumerate(watched):
+        again.note_watched(index, entry)
     for backlog in (live, again):
-        assert len(backlog._reads) == len(backlog._uploaded) == gone.count(False)
+        assert len(backlog._logged) == len(backlog._uploaded) == gone.count(False)
         assert len(backlog._gone) <= 1
         for number, is_gone in enumerate(gone):
             assert backlog.is_settled((LANE, segment(number)), (frame(number),)) is not is_gone

@@ -1,6 +1,7 @@
 """Entries, records, uploads: what parses encodes to the same bytes, all else is refused."""
 
 import cbor2
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,10 +14,12 @@ from agent.trust.entries import (
     DeleteIntent,
     Dropped,
     Gap,
+    HotlistSeen,
     IoFailure,
     PolicySeen,
     Recovered,
     RefusedReceipt,
+    Retired,
     Sealed,
     Stop,
     Uploaded,
@@ -32,6 +35,7 @@ from agent.trust.uploads import (
     encode_upload,
     gather_batches,
 )
+from tests.independent_msgpack import read_value, write_value
 
 SEGMENT = "1780315200000-626f6f74-000000"
 counts = st.integers(0, 2**63 - 1)
@@ -39,7 +43,7 @@ texts = st.text(max_size=200)
 hashes = st.binary(min_size=32, max_size=32)
 lanes = st.sampled_from(Lane)
 boots = st.binary(min_size=16, max_size=16)
-reasons = st.sampled_from(["receipt", "expired", "quota"])
+reasons = st.sampled_from(["receipt", "expired", "quota", "retired"])
 segments = st.from_regex(r"[0-9]{13}-[0-9a-f]{8}-[0-9]{6}", fullmatch=True)
 spans = st.tuples(counts, counts).map(sorted)
 entries = st.one_of(
@@ -88,22 +92,49 @@ entries = st.one_of(
     st.builds(RefusedReceipt, at_ms=counts, lane=lanes, segment=segments, detail=texts),
     st.builds(IoFailure, at_ms=counts, place=texts, detail=texts),
     st.builds(PolicySeen, at_ms=counts, policy_hash=hashes, accepted=st.booleans(), detail=texts),
+    st.builds(
+        Retired,
+        at_ms=counts,
+        watch_key=hashes,
+        send_key=hashes,
+        tls_key=hashes,
+        reads=counts,
+        reason=texts,
+    ),
+    st.builds(
+        HotlistSeen,
+        at_ms=counts,
+        version=counts,
+        count=counts,
+        accepted=st.booleans(),
+        detail=texts,
+    ),
 )
-uploads = st.builds(
-    Upload,
-    frames=st.lists(st.binary(min_size=1), min_size=1, max_size=4).map(tuple),
-    checkpoint=st.text(max_size=100),
-    previous_size=counts,
-    proof=st.lists(hashes, max_size=4).map(tuple),
+frames = st.lists(st.binary(min_size=1), min_size=1, max_size=4).map(tuple)
+uploads = frames.flatmap(
+    lambda frames: st.builds(
+        Upload,
+        frames=st.just(frames),
+        checkpoint=st.text(max_size=100),
+        previous_size=counts,
+        proof=st.lists(hashes, max_size=4).map(tuple),
+        segment=segments,
+        places=st.tuples(*[st.tuples(counts, counts)] * len(frames)),
+        membership=st.lists(hashes, max_size=4).map(tuple),
+    )
 )
-GOOD = {0: "gap", 1: 5, 2: 7}
+GOOD = ["gap", 5, 7]
+
+
+def pack(*values):
+    return msgspec.msgpack.encode(values)
 
 
 @given(entries)
 def test_an_entry_comes_back_as_it_was(entry):
     content = encode_entry(entry)
     assert decode_entry(content) == entry
-    assert content == cbor2.dumps(cbor2.loads(content), canonical=True)
+    assert content == write_value(read_value(content))
 
 
 @given(entries, st.data())
@@ -118,43 +149,41 @@ def test_no_changed_byte_gives_the_same_entry(entry, data):
     assert encode_entry(found) == content
 
 
-def test_the_keys_of_an_entry_are_numbers_in_the_order_of_the_formats_page():
+def test_the_fields_of_an_entry_stand_in_the_order_of_the_formats_page():
     entry = Dropped(
         at_ms=5, lane=Lane.CROPS, boot=bytes(16), first=None, count=3, reason="disk full"
     )
-    expected = {0: "dropped", 1: 5, 2: 2, 3: bytes(16), 4: None, 5: 3, 6: "disk full"}
-    assert cbor2.loads(encode_entry(entry)) == expected
+    expected = ["dropped", 5, 2, bytes(16), None, 3, "disk full"]
+    assert read_value(encode_entry(entry)) == expected
 
 
 @pytest.mark.parametrize(
     "content",
     [
         pytest.param(b"", id="nothing"),
-        pytest.param(cbor2.dumps([]), id="an array"),
-        pytest.param(cbor2.dumps({}), id="an empty map"),
-        pytest.param(cbor2.dumps({0: "gap", 1: 5}), id="a field missing"),
-        pytest.param(cbor2.dumps({**GOOD, 3: 0}), id="a field too many"),
-        pytest.param(cbor2.dumps({**GOOD, 4: 0}), id="a gap in the keys"),
-        pytest.param(cbor2.dumps({**GOOD, 0: "gaps"}), id="an unknown kind"),
-        pytest.param(cbor2.dumps({**GOOD, 1: -1}), id="a time below zero"),
-        pytest.param(cbor2.dumps({**GOOD, 2: True}), id="a bool for a number"),
-        pytest.param(cbor2.dumps({**GOOD, 2: 2**63}), id="a number too large"),
-        pytest.param(cbor2.dumps(GOOD) + b"\0", id="a byte after it"),
-        pytest.param(b"\xa3\x01\x05\x00cgap\x02\x07", id="keys in another order"),
-        pytest.param(b"\xbf" + cbor2.dumps(GOOD)[1:] + b"\xff", id="indefinite length"),
+        pytest.param(msgspec.msgpack.encode({"gap": 5}), id="a map"),
+        pytest.param(pack(), id="an empty array"),
+        pytest.param(pack("gap", 5), id="a field missing"),
+        pytest.param(pack(*GOOD, 0), id="a field too many"),
+        pytest.param(pack("gaps", 5, 7), id="an unknown kind"),
+        pytest.param(pack("gap", -1, 7), id="a time below zero"),
+        pytest.param(pack("gap", 5, True), id="a bool for a number"),  # noqa: FBT003
+        pytest.param(pack("gap", 5, 7.0), id="a float for a number"),
+        pytest.param(pack("gap", 5, 2**63), id="a number too large"),
+        pytest.param(pack(b"gap", 5, 7), id="bytes for a text"),
+        pytest.param(pack(*GOOD) + b"\0", id="a byte after it"),
+        pytest.param(b"\xdc\x00\x03\xa3gap\x05\x07", id="a long head of the array"),
+        pytest.param(b"\x93\xd9\x03gap\x05\x07", id="a long head of the kind"),
+        pytest.param(b"\x93\xa3gap\xcc\x05\x07", id="a long number"),
+        pytest.param(b"\x93\xa3gap\xd0\x05\x07", id="a signed number"),
+        pytest.param(b"\x93\xa3gap\x05\xc7\x01\x05\x07", id="an extension"),
+        pytest.param(pack("stop", 5, {"b": 1, "a": 1}), id="counters out of order"),
+        pytest.param(b"\x93\xa4stop\x05\x82\xa1a\x01\xa1a\x02", id="a counter twice"),
+        pytest.param(pack("deleted", 5, 1, SEGMENT, "because"), id="a reason"),
+        pytest.param(pack("deleted", 5, 1, "../../etc", "quota"), id="a path"),
+        pytest.param(pack("deleted", 5, 3, SEGMENT, "quota"), id="a fourth lane"),
         pytest.param(
-            cbor2.dumps({0: "deleted", 1: 5, 2: 1, 3: SEGMENT, 4: "because"}), id="a reason"
-        ),
-        pytest.param(
-            cbor2.dumps({0: "deleted", 1: 5, 2: 1, 3: "../../etc", 4: "quota"}), id="a path"
-        ),
-        pytest.param(
-            cbor2.dumps({0: "deleted", 1: 5, 2: 3, 3: SEGMENT, 4: "quota"}), id="a fourth lane"
-        ),
-        pytest.param(
-            cbor2.dumps(
-                {0: "sealed", 1: 5, 2: 1, 3: bytes(16), 4: 9, 5: 8, 6: bytes(32), 7: 1, 8: SEGMENT}
-            ),
+            pack("sealed", 5, 1, bytes(16), 9, 8, bytes(32), 1, SEGMENT),
             id="a span that runs back",
         ),
     ],
@@ -201,11 +230,15 @@ def test_an_upload_comes_back_as_it_was(upload):
         pytest.param({3: -1}, id="a size below zero"),
         pytest.param({4: [bytes(31)]}, id="a short hash"),
         pytest.param({4: [bytes(32)] * 65}, id="a long proof"),
-        pytest.param({5: 0}, id="a field too many"),
+        pytest.param({5: "../segment"}, id="a segment with a path"),
+        pytest.param({6: []}, id="a frame without its place"),
+        pytest.param({6: [[0, 5, 0]]}, id="a place of three numbers"),
+        pytest.param({7: [bytes(33)]}, id="a long hash"),
+        pytest.param({8: 0}, id="a field too many"),
     ],
 )
 def test_what_is_no_upload_is_refused(changes):
-    good = {0: 1, 1: [b"frame"], 2: "note", 3: 0, 4: []}
+    good = {0: 1, 1: [b"frame"], 2: "note", 3: 0, 4: [], 5: SEGMENT, 6: [[0, 5]], 7: []}
     assert decode_upload(cbor2.dumps(good)).frames == (b"frame",)
     with pytest.raises(IntegrityError):
         decode_upload(cbor2.dumps(good | changes, canonical=True))

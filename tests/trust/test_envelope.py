@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.base.errors import CredentialError, IntegrityError
 from agent.cli.open import open_items
-from agent.trust.envelope import OVERHEAD_BYTES, open_sealed, seal_to_city
+from agent.trust.envelope import OVERHEAD_BYTES, open_sealed, seal_frame
 from agent.trust.frames import SealedFrame, encode_frame, parse_frame
 from agent.trust.keys import Opener, generate_opener
 from tests.independent_opener import RefusedError, open_frame
@@ -17,6 +17,10 @@ from tests.sealing import frame_header
 
 VECTORS = sorted((Path(__file__).parent.parent / "vectors" / "frames").glob("*.txt"))
 CITY = generate_opener()
+
+
+def seal_to_city(plaintext, header, key):
+    return parse_frame(seal_frame(plaintext, header, key))
 
 
 def read_vector(path):

@@ -1,5 +1,9 @@
 """Keys of the right kind load; all others are refused with what was found; none shows itself."""
 
+import ast
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
@@ -17,6 +21,7 @@ from agent.trust.keys import (
 )
 from agent.trust.signatures import load_public_file, load_public_key, verify_signature
 
+ROOT = Path(__file__).parents[2]
 P256 = ec.generate_private_key(ec.SECP256R1())
 SIGNER = generate_signer()
 
@@ -82,7 +87,7 @@ def cases(table):
 @cases(WRONG_PRIVATE)
 def test_wrong_private_keys_are_refused_with_what_was_found(load, content, found):
     with pytest.raises(CredentialError, match=found) as caught:
-        load(content, place="some.key")
+        load(bytearray(content), place="some.key")
     assert "some.key: found" in str(caught.value)
     assert "expected a PEM private key on P-256" in str(caught.value)
 
@@ -96,26 +101,26 @@ def test_wrong_public_keys_are_refused_with_what_was_found(content, found):
 @given(st.binary(max_size=200))
 def test_hostile_key_files_are_refused_by_our_own_error(content):
     with pytest.raises(CredentialError):
-        load_opener(content, place="key")
+        load_opener(bytearray(content), place="key")
     with pytest.raises(CredentialError):
         load_public_key(content, place="key")
 
 
 def test_a_signing_key_comes_back_from_its_file():
-    loaded = load_signer(encode_private_key(SIGNER), place="watch.key")
+    loaded = load_signer(bytearray(encode_private_key(SIGNER)), place="watch.key")
     assert loaded.public_spki == SIGNER.public_spki
     assert verify_signature(SIGNER.public_key, b"text", loaded.sign(b"text")) == b"text"
 
 
 def test_an_opening_key_comes_back_from_its_file():
     city = generate_opener()
-    loaded = load_opener(encode_private_key(city), place="city.pem")
+    loaded = load_opener(bytearray(encode_private_key(city)), place="city.pem")
     assert (loaded.public_spki, loaded.key_id) == (city.public_spki, city.key_id)
 
 
 def test_the_traditional_form_of_a_private_key_loads_too():
     content = pem(P256, form=PrivateFormat.TraditionalOpenSSL)
-    assert load_signer(content, place="key").public_spki == spki(P256)
+    assert load_signer(bytearray(content), place="key").public_spki == spki(P256)
 
 
 def test_a_public_key_comes_back_from_its_bytes():
@@ -188,6 +193,36 @@ def test_keys_do_not_show_themselves(make):
     assert not hasattr(key, "__dict__")
 
 
+@pytest.mark.parametrize("load", [load_signer, load_opener], ids=["signer", "opener"])
+@pytest.mark.parametrize("content", [pem(P256), *(bad for bad, _ in WRONG_PRIVATE.values())])
+def test_the_buffer_of_a_key_file_is_wiped_whatever_comes_of_it(load, content):
+    buffer = bytearray(content)
+    with suppress(CredentialError):
+        load(buffer, place="key")
+    assert buffer == bytes(len(content))
+
+
+@pytest.mark.parametrize("load", [load_signer, load_opener], ids=["signer", "opener"])
+def test_a_key_in_bytes_that_nobody_can_wipe_is_not_taken(load):
+    with pytest.raises(TypeError):
+        load(pem(P256), place="key")
+
+
+def calls_of(path, *names):
+    """Yield the calls of functions by name in a module, with the module's place."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in names:
+            yield f"{path.name}:{node.lineno}", node
+
+
+def test_every_key_file_is_read_into_a_buffer():
+    places = [*(ROOT / "agent").rglob("*.py"), *(ROOT / "deploy/endpoint").rglob("*.py")]
+    loads = [call for path in places for call in calls_of(path, "load_signer", "load_opener")]
+    assert len(loads) >= 3
+    for place, call in loads:
+        assert ast.unparse(call.args[0]).startswith("read_secret("), place
+
+
 def test_a_public_key_hides_the_library_s_object():
     assert "object at" not in repr(SIGNER.public_key)
 
@@ -195,4 +230,4 @@ def test_a_public_key_hides_the_library_s_object():
 def test_a_certificate_is_no_key():
     content = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
     with pytest.raises(CredentialError, match="kind CERTIFICATE"):
-        load_signer(content, place="tls.crt")
+        load_signer(bytearray(content), place="tls.crt")

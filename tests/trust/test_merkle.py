@@ -210,3 +210,13 @@ def test_a_copy_grows_on_its_own():
     tree = Tree(LEAVES[:5])
     tree.copy().append(LEAVES[5])
     assert (tree.size, tree.root()) == (5, ROOTS[5])
+
+
+@given(st.lists(sizes, min_size=2, max_size=6))
+def test_roots_on_the_way_are_those_of_smaller_trees(wanted):
+    old, *within, size = sorted(wanted)
+    tree = Tree(LEAVES[:old])
+    assert tree.extend(LEAVES[old:size], within) == [ROOTS[at] for at in within]
+    assert (tree.size, tree.root()) == (size, ROOTS[size])
+    tree.extend(LEAVES[size:])
+    assert tree.root() == ROOTS[len(LEAVES)]

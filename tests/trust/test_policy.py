@@ -4,6 +4,7 @@ import base64
 import json
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -19,15 +20,14 @@ from agent.base.lanes import Lane
 from agent.trust.keys import generate_opener, generate_signer
 from agent.trust.policy import (
     POLICY_LIMIT_BYTES,
-    check_validity,
     city_key,
     parse_policy,
-    policy_sha256,
     quota_bytes,
     receipt_keys,
     retention_s,
     spki_pins,
 )
+from agent.trust.terms import PURPOSES, Legal
 
 REMOVED = object()
 
@@ -49,7 +49,7 @@ def certificate():
 CITY = generate_opener()
 RECEIPTS = (generate_signer(), generate_signer())
 CA = certificate()
-PIN = text64(sha256(b"server key").digest())
+PIN, SPARE = (text64(sha256(key).digest()) for key in (b"server key", b"spare key"))
 P384 = ec.generate_private_key(ec.SECP384R1()).public_key()
 GOOD = {
     "version": 3,
@@ -61,7 +61,7 @@ GOOD = {
         "port": 8443,
         "server_name": "reads.testville.example",
         "ca_pem": CA,
-        "spki_pins": [PIN],
+        "spki_pins": [PIN, SPARE],
     },
     "sealing": {
         "suite": "P256-HKDF-SHA256-AES256GCM",
@@ -70,10 +70,13 @@ GOOD = {
     "receipt_keys": [text64(signer.public_spki) for signer in RECEIPTS],
     "mode": "all",
     "crops": "hits",
+    "purposes": ["stolen-vehicle", "missing-person"],
     "min_hit_confidence": 0.9,
     "min_hit_frames": 3,
     "retention": {"hits": "30d", "reads": "nh-3min", "crops": "24h"},
     "quota": {"hits_bytes": 10_000_000, "reads_bytes": 20_000_000, "crops_bytes": 65_536},
+    "units": ["unit-0001"],
+    "legal": dict.fromkeys(Legal.__struct_fields__, "As the council decided."),
 }
 
 
@@ -134,11 +137,12 @@ WRONG = {
     ),
     "nine cas": ("endpoint.ca_pem", CA * 9, "found 9 certificates"),
     "no pin": ("endpoint.spki_pins", [], "spki_pins"),
-    "pin no base64": ("endpoint.spki_pins", ["***"], r"spki_pins\[0\]: not base64"),
-    "pin in other letters": ("endpoint.spki_pins", ["é"], r"spki_pins\[0\]: not base64"),
+    "no spare pin": ("endpoint.spki_pins", [PIN], "spki_pins"),
+    "pin no base64": ("endpoint.spki_pins", ["***", PIN], r"spki_pins\[0\]: not base64"),
+    "pin in other letters": ("endpoint.spki_pins", ["é", PIN], r"spki_pins\[0\]: not base64"),
     "pin too short": ("endpoint.spki_pins", [PIN, text64(bytes(20))], r"spki_pins\[1\]: found 20"),
     "pin twice": ("endpoint.spki_pins", [PIN, PIN], "spki_pins: the same value"),
-    "pin spelled otherwise": ("endpoint.spki_pins", [PIN[:-2] + "B="], "base64|spki_pins"),
+    "pin spelled otherwise": ("endpoint.spki_pins", [SPARE, PIN[:-2] + "B="], "base64|spki_pins"),
     "wrong suite": ("sealing.suite", "X25519", r"\$\.sealing\.suite"),
     "sealing key garbage": ("sealing.public_key", "AAAA", r"\$\.sealing\.public_key"),
     "sealing key on another curve": (
@@ -154,6 +158,37 @@ WRONG = {
     "confidence over one": ("min_hit_confidence", 1.5, r"\$\.min_hit_confidence"),
     "no frames": ("min_hit_frames", 0, r"\$\.min_hit_frames"),
     "unknown retention": ("retention.reads", "forever", r"\$\.retention\.reads"),
+    "no purpose": ("purposes", [], r"\$\.purposes"),
+    "purpose twice": ("purposes", 2 * ["stolen-plate"], r"\$\.purposes"),
+    "purpose of its own": (
+        "purposes",
+        ["stolen-vehicle", "civil-warrant"],
+        r"purposes\[1\]: found 'civil-warrant'; expected one of stolen-vehicle, ",
+    ),
+    "purpose removal": ("purposes", ["removal"], r"purposes\[0\]: found 'removal'"),
+    "purpose in capitals": ("purposes", ["Stolen-Vehicle"], r"purposes\[0\]: found"),
+    "purpose with words of its own": (
+        "purposes",
+        [{"code": "stolen-vehicle", "title": "Removal of aliens"}],
+        r"\$\.purposes\[",
+    ),
+    "escape sequence": ("city", "Test\x1b[2Jville", r"\$\.city: found a control character"),
+    "escape in one character": ("legal.monitoring", "a\x9b2Jb", r"\$\.legal\.monitoring: found"),
+    "second line": ("legal.monitoring", "a\nretention of reads: 1 day", r"\$\.legal\.monitoring"),
+    "line separator": ("legal.monitoring", "a\u2028b", r"\$\.legal\.monitoring: found"),
+    "paragraph separator": ("legal.monitoring", "a\u2029b", r"\$\.legal\.monitoring: found"),
+    "bidi override": ("legal.custodian_title", "\u202efeihC", r"custodian_title: found a control"),
+    "bidi isolate": ("legal.custodian_title", "\u2066Chief", r"custodian_title: found a control"),
+    "zero width": ("city", "Test\u200bville", r"\$\.city: found a control character"),
+    "unit with a line feed": ("units", ["unit-1\n"], r"\$\.units\[0\]: found a control"),
+    "server name with a line feed": ("endpoint.server_name", "a.example\n", r"server_name: found"),
+    "escape in the ca": ("endpoint.ca_pem", f"\x1b[2J{CA}", r"ca_pem: found a control"),
+    "escape in a field's name": ("x\x1b[2J", "y", r"unknown field `x\?\[2J`"),
+    "unit twice": ("units", ["unit-1", "unit-1"], r"\$\.units"),
+    "unit with a path": ("units", ["../unit"], r"\$\.units"),
+    "legal field missing": ("legal.monitoring", REMOVED, r"\$\.legal"),
+    "legal field blank": ("legal.monitoring", "", r"\$\.legal: blank: monitoring"),
+    "legal field of spaces": ("legal.custodian_title", "  ", r"blank: custodian_title"),
     "no quota": ("quota.reads_bytes", 0, r"\$\.quota\.reads_bytes"),
 }
 
@@ -200,7 +235,7 @@ def test_a_good_policy_gives_its_keys():
     policy = parse()
     assert city_key(policy) == CITY.public_key
     assert receipt_keys(policy) == tuple(signer.public_key for signer in RECEIPTS)
-    assert spki_pins(policy) == (sha256(b"server key").digest(),)
+    assert spki_pins(policy) == (sha256(b"server key").digest(), sha256(b"spare key").digest())
 
 
 def test_a_good_policy_gives_room_and_life_by_lane():
@@ -213,25 +248,16 @@ def test_a_good_policy_gives_room_and_life_by_lane():
     assert retention_s(policy) == {Lane.HITS: 2_592_000, Lane.READS: 180, Lane.CROPS: 86_400}
 
 
-def test_the_hash_is_that_of_the_file_s_bytes():
-    assert policy_sha256(b" {}\n") == sha256(b" {}\n").digest()
-
-
-@pytest.mark.parametrize(
-    "now",
-    [
-        datetime(2026, 10, 31, 23, 59, 59, tzinfo=UTC),
-        datetime(2027, 11, 1, tzinfo=UTC),
-        datetime(2030, 1, 1, tzinfo=UTC),
-    ],
-    ids=["too_early", "just_expired", "long_expired"],
-)
-def test_a_policy_out_of_its_time_is_refused(now):
-    with pytest.raises(ConfigError, match=r"policy\.json: \$\.expires_at"):
-        check_validity(parse(), now=now, place="policy.json")
-
-
-def test_a_policy_within_its_time_comes_back():
-    policy = parse()
-    now = datetime(2026, 11, 1, tzinfo=UTC)
-    assert check_validity(policy, now=now, place="policy.json") is policy
+def test_the_purposes_are_a_closed_list_without_immigration_enforcement():
+    assert set(PURPOSES) == {
+        "stolen-vehicle",
+        "stolen-plate",
+        "missing-person",
+        "amber-alert",
+        "silver-alert",
+        "felony-warrant",
+        "felony-investigation",
+    }
+    page = Path("deploy/docs/formats.md").read_text()
+    assert all(f"| `{code}` | {title} |" in page for code, title in PURPOSES.items())
+    assert parse(changed("purposes", list(PURPOSES))).purposes == tuple(PURPOSES)

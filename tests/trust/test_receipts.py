@@ -34,6 +34,7 @@ receipts = st.builds(
     log_size=numbers,
     log_root=hashes,
     time_ms=numbers,
+    previous=st.binary(min_size=32, max_size=32),
 )
 
 
@@ -107,13 +108,29 @@ def test_any_cut_is_refused():
         pytest.param(
             {"frames": (bytes(31) + b"1", bytes(32))}, "for other frames", id="other order"
         ),
+        pytest.param({"log_size": 2}, "expected 3 to 4", id="a log without the frames"),
+        pytest.param({"log_size": 5}, "expected 3 to 4", id="a log that was never sent"),
+        pytest.param({"log_root": b"1" * 32}, "another log of 4", id="another log"),
+        pytest.param({"log_size": 3, "log_root": b"1" * 32}, "log of 3", id="another older log"),
     ],
 )
 def test_a_receipt_for_others_is_refused(changes, message):
     with pytest.raises(IntegrityError, match=message):
-        require_receipt_for(example(**changes), unit="unit-a", frames=example().frames)
+        require(example(**changes))
 
 
-def test_a_receipt_for_what_was_sent_is_returned():
-    receipt = example()
-    assert require_receipt_for(receipt, unit="unit-a", frames=receipt.frames) is receipt
+@pytest.mark.parametrize("size", [3, 4], ids=["of the first delivery", "of this one"])
+def test_a_receipt_for_what_was_sent_is_returned(size):
+    receipt = example(log_size=size)
+    assert require(receipt) is receipt
+
+
+def require(receipt):
+    """Hold a receipt against an upload under a log of 4 entries, the third of them its last."""
+    return require_receipt_for(
+        receipt,
+        unit="unit-a",
+        frames=example().frames,
+        sizes=range(3, 5),
+        root_at=lambda _: bytes(32),
+    )

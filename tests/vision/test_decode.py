@@ -103,3 +103,32 @@ def test_columns_are_left_as_they_were():
 def test_normalising_very_unlikely_numbers_stays_finite():
     sure = normalise(np.array([[-1000.0, -1001.0]], np.float32))
     assert np.exp(sure).sum() == pytest.approx(1)
+
+
+def test_a_clear_gap_says_that_nothing_was_overlooked() -> None:
+    columns = make_columns([[1, BLANK, BLANK, 2, BLANK, BLANK]], probability=0.9999)
+    assert collapse_columns(columns).complete[0] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("place", [0, 2, 5], ids=["before", "between", "after"])
+def test_a_doubtful_gap_makes_the_text_doubtful(place) -> None:
+    columns = make_columns([[BLANK, 1, BLANK, BLANK, 2, BLANK]], probability=0.9999)
+    columns[0, place] = np.log(1e-6)
+    columns[0, place, [BLANK, 7]] = np.log([0.6, 0.4])
+    assert np.exp(collapse_columns(columns).complete[0]) == pytest.approx(0.6, abs=0.01)
+
+
+def test_a_neighbour_that_reaches_into_a_gap_is_no_doubt() -> None:
+    columns = make_columns([[1, BLANK, BLANK, 2]], probability=0.9999)
+    columns[0, 1] = columns[0, 2] = np.log(1e-6)
+    columns[0, 1, [BLANK, 1]] = np.log([0.6, 0.4])
+    columns[0, 2, [BLANK, 2]] = np.log([0.6, 0.4])
+    assert collapse_columns(columns).complete[0] == pytest.approx(0, abs=1e-2)
+
+
+@given(st.lists(labels, min_size=1, max_size=4))
+def test_a_crop_is_as_complete_alone_as_among_others(rows) -> None:
+    together = collapse_columns(make_columns(rows)).complete
+    alone = [collapse_columns(make_columns([row])).complete[0] for row in rows]
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    assert (together <= 0).all()

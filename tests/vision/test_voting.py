@@ -6,20 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.vision.decode import MAX_SLOTS, Slots, normalise
-from agent.vision.voting import count_votes, join_slots, pick_slots
+from agent.vision.voting import count_votes, join_slots, merge_looks, pick_slots, put_slots
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def look(text: str, sureness: float | list[float] = 0.9) -> Slots:
-    """Return one look that shows `text`."""
+def look(text: str, sureness: float | list[float] = 0.9, complete: float = 0.999) -> Slots:
+    """Return one look that shows `text`, and how surely that is all of it."""
     sure = [sureness] * len(text) if isinstance(sureness, float) else sureness
     log_probs = np.zeros((1, MAX_SLOTS, len(ALPHABET)), np.float32)
     for place, (character, share) in enumerate(zip(text, sure, strict=True)):
         row = np.full(len(ALPHABET), (1 - share) / (len(ALPHABET) - 1))
         row[ALPHABET.index(character)] = share
         log_probs[0, place] = normalise(np.log(row).astype(np.float32))
-    return Slots(log_probs=log_probs, lengths=np.array([len(text)]))
+    return Slots(
+        log_probs=log_probs,
+        lengths=np.array([len(text)]),
+        complete=np.log([complete]).astype(np.float32),
+    )
 
 
 def vote_on(*looks: Slots):
@@ -105,3 +109,41 @@ def test_picked_looks_are_copies():
     picked.log_probs[:] = 0
     assert count_votes(looks, alphabet=ALPHABET).characters in {"A", "B"}
     assert (looks.log_probs[1, 0] != 0).any()
+
+
+def test_a_plate_is_as_sure_as_all_its_characters_and_gaps_together() -> None:
+    outcome = vote_on(look("7KXR", [0.9, 0.8, 1.0 - 1e-7, 0.5], complete=0.6))
+    assert outcome.confidence == pytest.approx(0.9 * 0.8 * 0.5 * 0.6, rel=1e-3)
+    assert vote_on(look("", [], complete=0.9)).confidence == 0
+
+
+def test_looks_that_agree_make_a_gap_surer_and_doubtful_ones_do_not() -> None:
+    assert vote_on(*[look("7KXR", complete=0.8)] * 4).complete > 0.9
+    assert vote_on(*[look("7KXR", complete=0.5)] * 9).complete == pytest.approx(0.5)
+    assert vote_on(*[look("7KXR", complete=0.2)] * 4).complete < 0.1
+
+
+@given(st.lists(st.tuples(texts, st.floats(0.3, 0.98)), min_size=1, max_size=5))
+def test_merged_looks_say_what_the_looks_vote_for_and_are_no_surer_than_the_surest(shown):
+    looks = [look(text, sureness) for text, sureness in shown]
+    alone = count_votes(merge_looks(tuple(looks)), alphabet=ALPHABET)
+    assert alone.characters == vote_on(*looks).characters
+    assert max(alone.confidences) <= max(sureness for _, sureness in shown) + 1e-3
+
+
+def test_the_same_look_many_times_is_no_surer_than_once():
+    once = look("7KXR482", 0.8, complete=0.7)
+    again = count_votes(merge_looks((once,) * 5), alphabet=ALPHABET)
+    assert again.confidences == pytest.approx((0.8,) * 7, abs=1e-4)
+    assert again.complete == pytest.approx(0.7, abs=1e-4)
+
+
+def test_looks_that_are_replaced_leave_the_others_as_they_were():
+    three = join_slots((look("AB"), look("C"), look("DEF")))
+    changed = put_slots(three, np.array([1]), look("XYZ"))
+    one_by_one = [
+        count_votes(pick_slots(changed, np.array([k])), alphabet=ALPHABET).characters
+        for k in range(3)
+    ]
+    assert one_by_one == ["AB", "XYZ", "DEF"]
+    assert three.lengths.tolist() == [2, 1, 3]

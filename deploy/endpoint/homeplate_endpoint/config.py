@@ -1,6 +1,7 @@
 """The endpoint's settings: one TOML file; paths in it are relative to the file."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,11 @@ from cryptography.hazmat.primitives import serialization
 from msgspec import Meta
 
 from agent.base.errors import ConfigError, CredentialError
-from agent.base.files import read_bounded
+from agent.base.files import read_bounded, read_secret
 from agent.trust.keys import Signer, load_signer
 from agent.trust.signatures import PublicKey, load_public_file
 from agent.trust.uploads import BODY_LIMIT_BYTES
+from homeplate_endpoint.issuing import Issuer, load_issuer
 
 _KEY_LIMIT_BYTES = 65_536
 _CONFIG_LIMIT_BYTES = 1_048_576
@@ -29,12 +31,17 @@ class TlsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The CA of the units' certificates, which is for nothing else."""
 
 
-class UnitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An enrolled unit."""
+class EnrolmentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How units come in and stay; `tls.client_ca` is the CA that issues their certificates."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    watch_key: Name
-    """Public key of its watcher's log, DER or PEM."""
+    issuing_key: Name
+    """Private key of that CA, PEM."""
+    tickets: Name = "tickets"
+    """Folder for the tickets of `homeplate unit add`."""
+    certificate_days: Annotated[int, Meta(ge=1, le=398)] = 30
+    """Life of a unit's certificate; it is renewed after two thirds."""
+    grace_days: Annotated[int, Meta(ge=0, le=398)] = 90
+    """How long after its end a unit that was offline may still renew it."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,13 +52,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8443
     """0 = any that is free; see --port-file."""
     storage: Name
+    units: Name = "units.sqlite"
+    """Register of the enrolled units; stays when `storage` is moved away."""
     sealing_key: Name
     """The city's public sealing key, DER or PEM: its private half must never be here."""
     receipt_key: Name
     """Private key that signs receipts, PEM."""
+    policy: Name = "policy.bundle"
+    """What `homeplate policy publish` gave out; while the file is missing, units get no other."""
+    hotlist: Name = "hotlist.signed"
+    """What `homeplate hotlist sign` wrote; while the file is missing, units get no list."""
     body_limit_bytes: Annotated[int, Meta(ge=1024, le=BODY_LIMIT_BYTES)] = BODY_LIMIT_BYTES
     tls: TlsSettings
-    units: tuple[UnitSettings, ...]
+    enrolment: EnrolmentSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +83,15 @@ class Config:
     listen: str
     port: int
     storage: Path
+    policy: Path
+    hotlist: Path
     body_limit_bytes: int
     tls: TlsFiles
     signer: Signer
-    watch_keys: dict[str, PublicKey]
-    """By unit."""
+    units: Path
+    issuer: Issuer
+    tickets: Path
+    grace: timedelta
 
 
 def load_settings(path: Path) -> Settings:
@@ -110,10 +127,19 @@ def load_config(path: Path) -> Config:
         listen=settings.listen,
         port=settings.port,
         storage=base / settings.storage,
+        policy=base / settings.policy,
+        hotlist=base / settings.hotlist,
         body_limit_bytes=settings.body_limit_bytes,
         tls=tls,
         signer=_load_receipt_signer(base / settings.receipt_key, sealing_key),
-        watch_keys=_load_watch_keys(settings.units, base),
+        units=base / settings.units,
+        issuer=load_issuer(
+            tls.client_ca,
+            base / settings.enrolment.issuing_key,
+            life=timedelta(days=settings.enrolment.certificate_days),
+        ),
+        tickets=base / settings.enrolment.tickets,
+        grace=timedelta(days=settings.enrolment.grace_days),
     )
 
 
@@ -128,7 +154,7 @@ def read_public_key(path: Path) -> PublicKey:
 
 
 def _load_receipt_signer(path: Path, sealing_key: PublicKey) -> Signer:
-    signer = load_signer(read_bounded(path, limit_bytes=_KEY_LIMIT_BYTES), place=str(path))
+    signer = load_signer(read_secret(path, limit_bytes=_KEY_LIMIT_BYTES), place=str(path))
     if signer.public_spki == sealing_key.spki:
         message = (
             f"{path}: this is the city's opening key; the endpoint must never hold it. "
@@ -136,16 +162,6 @@ def _load_receipt_signer(path: Path, sealing_key: PublicKey) -> Signer:
         )
         raise CredentialError(message)
     return signer
-
-
-def _load_watch_keys(units: tuple[UnitSettings, ...], base: Path) -> dict[str, PublicKey]:
-    keys: dict[str, PublicKey] = {}
-    for unit in units:
-        if unit.name in keys:
-            message = f"unit {unit.name}: enrolled twice; expected each unit once"
-            raise ConfigError(message)
-        keys[unit.name] = read_public_key(base / unit.watch_key)
-    return keys
 
 
 def _require_other_key(certificate: Path, sealing_key: PublicKey) -> None:

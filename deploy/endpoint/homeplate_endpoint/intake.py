@@ -1,8 +1,9 @@
 """What the endpoint does with an upload: check, store, sign."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agent.base.clock import Clock, to_ms
 from agent.base.errors import IntegrityError
@@ -11,28 +12,17 @@ from agent.trust.merkle import verify_consistency
 from agent.trust.notes import Checkpoint, log_origin, open_checkpoint
 from agent.trust.receipts import Receipt, ReceiptSigner, sign_receipt
 from agent.trust.signatures import PublicKey
-from agent.trust.uploads import Upload, decode_upload, idempotency_key
+from agent.trust.uploads import Upload, decode_upload, idempotency_key, require_logged
+from homeplate_endpoint.refusals import RefusalError
 from homeplate_endpoint.store import ForkError, NewFrame, Store
 
 
-class RefusalError(Exception):
-    """An upload is not taken; the HTTP layer turns this into its answer.
+class WatchKeys(Protocol):
+    """Who is enrolled."""
 
-    Args:
-        status: Of HTTP.
-        error: One word for machines.
-        detail: For people.
-        known_size: Of the unit's log, where that is what does not fit.
-    """
-
-    def __init__(
-        self, *, status: int, error: str, detail: str, known_size: int | None = None
-    ) -> None:
-        super().__init__(error)
-        self.status = status
-        self.error = error
-        self.detail = detail
-        self.known_size = known_size
+    def get(self, unit: str, /) -> PublicKey | None:
+        """Return the public key of the unit's watcher, None when it is not enrolled."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +30,7 @@ class Intake:
     """Takes uploads of the enrolled units."""
 
     store: Store
-    watch_keys: Mapping[str, PublicKey]
+    watch_keys: WatchKeys
     signer: ReceiptSigner
     clock: Clock
     raise_alarm: Callable[[str, str, str], None]
@@ -68,6 +58,7 @@ class Intake:
             )
         frames = tuple(_parse_frame(unit, content) for content in upload.frames)
         head = _open_head(unit, upload, watch_key)
+        self._require_logged(unit, upload, frames, head)
         with self._turn:
             given = self.store.receipt(unit, key)
             return given if given is not None else self._take(upload, frames, head, key)
@@ -92,6 +83,22 @@ class Intake:
                 status=403, error="unknown-unit", detail=f"the unit {unit} is not enrolled"
             )
         return key
+
+    def _require_logged(
+        self, unit: str, upload: Upload, frames: tuple[NewFrame, ...], head: Checkpoint
+    ) -> None:
+        """Make sure that the unit's watcher logged the frames: who only sends can make none."""
+        try:
+            require_logged(upload, [frame.header for frame in frames], head)
+        except IntegrityError as error:
+            self._alarm(unit, "not-logged", str(error))
+            raise RefusalError(status=403, error="not-logged", detail=str(error)) from error
+
+    def _alarm(self, unit: str, kind: str, detail: str) -> None:
+        """Keep a sign of a unit that is not what it claims to be, and tell a person."""
+        with self._turn:
+            self.store.alarm(unit, kind, detail, time_ms=to_ms(self.clock.now()))
+        self.raise_alarm(unit, kind, detail)
 
     def _require_growth(self, unit: str, upload: Upload, head: Checkpoint) -> None:
         """Make sure that the unit's log only grew since it was last seen."""
@@ -126,20 +133,25 @@ class Intake:
 
     def _store(self, frames: tuple[NewFrame, ...], head: Checkpoint, note: str, key: str) -> bytes:
         time_ms = to_ms(self.clock.now())
-        receipt = Receipt(
-            unit=frames[0].header.unit,
-            frames=tuple(frame.sha256 for frame in frames),
-            log_size=head.size,
-            log_root=head.root,
-            time_ms=time_ms,
-        )
+
+        def sign(previous: bytes) -> bytes:
+            receipt = Receipt(
+                unit=frames[0].header.unit,
+                frames=tuple(frame.sha256 for frame in frames),
+                log_size=head.size,
+                log_root=head.root,
+                time_ms=time_ms,
+                previous=previous,
+            )
+            return sign_receipt(self.signer, receipt)
+
         return self.store.add(
             frames,
             head,
             note,
             key=key,
             time_ms=time_ms,
-            sign=lambda: sign_receipt(self.signer, receipt),
+            sign=sign,
         )
 
 

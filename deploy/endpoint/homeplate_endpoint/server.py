@@ -48,12 +48,15 @@ def make_server(app: Starlette, tls: ssl.SSLContext, announce: Callable[[], None
 def make_tls(files: TlsFiles) -> ssl.SSLContext:
     """Return TLS 1.3 that asks every client for a certificate of the units' CA.
 
+    A client may have none (it enrols): what it may do then is decided per route. One that shows a
+    certificate of another CA, or one out of its time, gets no further than the handshake.
+
     Raises:
         CredentialError: A file is missing, is not PEM, or key and certificate do not fit.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_mode = ssl.CERT_OPTIONAL
     try:
         context.load_cert_chain(files.certificate, files.key, password=str)
     except (OSError, ssl.SSLError) as error:

@@ -17,6 +17,7 @@ from agent.base.errors import DeviceError, IntegrityError
 from agent.base.files import sync_directory
 from agent.trust.header import FrameHeader
 from agent.trust.notes import Checkpoint
+from agent.trust.receipts import NO_RECEIPT, receipt_hash
 
 FRAMES: Final = "frames"
 INDEX: Final = "index.sqlite"
@@ -35,6 +36,9 @@ CREATE TABLE IF NOT EXISTS heads (
 CREATE TABLE IF NOT EXISTS receipts (
   unit TEXT NOT NULL, key TEXT NOT NULL, receipt BLOB NOT NULL,
   PRIMARY KEY (unit, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS last_receipts (
+  unit TEXT NOT NULL PRIMARY KEY, sha256 BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alarms (
   time_ms INTEGER NOT NULL, unit TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL
@@ -112,9 +116,11 @@ class Store:
         *,
         key: str,
         time_ms: int,
-        sign: Callable[[], bytes],
+        sign: Callable[[bytes], bytes],
     ) -> bytes:
         """Store what is new of an upload by one unit and return the receipt that `sign` makes.
+
+        `sign` is given the hash of the receipt before, which the new one names.
 
         Raises:
             ForkError: A frame takes the place of another one; nothing was stored.
@@ -128,8 +134,11 @@ class Store:
                 "INSERT OR IGNORE INTO heads VALUES (?, ?, ?, ?)",
                 (unit, head.size, head.root, note),
             )
-            receipt = sign()
+            receipt = sign(self._last_receipt(unit))
             self._index.execute("INSERT INTO receipts VALUES (?, ?, ?)", (unit, key, receipt))
+            self._index.execute(
+                "INSERT OR REPLACE INTO last_receipts VALUES (?, ?)", (unit, receipt_hash(receipt))
+            )
         return receipt
 
     def alarm(self, unit: str, kind: str, detail: str, *, time_ms: int) -> None:
@@ -143,6 +152,11 @@ class Store:
         """Give the files back."""
         self._index.close()
         self._frames.close()
+
+    def _last_receipt(self, unit: str) -> bytes:
+        """Return the hash of the receipt that was made last for the unit."""
+        rows = self._index.execute("SELECT sha256 FROM last_receipts WHERE unit = ?", (unit,))
+        return _first(rows) or NO_RECEIPT
 
     def _place(self, frame: NewFrame, time_ms: int) -> bool:
         """Enter a frame into the index; False when it is there already."""

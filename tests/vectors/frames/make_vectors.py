@@ -83,6 +83,26 @@ def crop_map(sequence: int = 0, jpeg: bytes = b"\xff\xd8 made up \xff\xd9") -> M
     return {0: sequence, 1: 1, 2: sequence + 5, 3: START_MS, 4: jpeg}
 
 
+def alert_map(sequence: int = 0, **changes: object) -> Map:
+    """Return a good alert; `changes` are named k0 to k18."""
+    fields = read_map(sequence) | {
+        12: "LEAD ONLY - verify plate, state and vehicle",
+        13: 7,
+        14: START_MS - 3_600_000,
+        15: START_MS - 400,
+        16: False,
+        17: [["CA", "stolen-vehicle", "Police Department", "26-0117", START_MS + 86_400_000]],
+        18: b"\xff\xd8 made up \xff\xd9",
+    }
+    return fields | {int(name[1:]): value for name, value in changes.items()}
+
+
+def end_map(sequence: int = 1, **changes: object) -> Map:
+    """Return a good end; `changes` are named k0 to k7."""
+    fields: Map = {0: sequence, 1: 0, 2: True, 3: 60, 4: 41, 5: START_MS + 1500, 6: 172, 7: 0}
+    return fields | {int(name[1:]): value for name, value in changes.items()}
+
+
 def cbor(value: object) -> bytes:
     """Return deterministic CBOR."""
     return cbor2.dumps(value, canonical=True)
@@ -101,6 +121,11 @@ def reads_text(*reads: Map) -> bytes:
 def crops_text(*crops: Map) -> bytes:
     """Return the plain text of crops."""
     return zstd(cbor({0: 1, 2: list(crops)}))
+
+
+def hits_text(*items: Map) -> bytes:
+    """Return the plain text of alerts and ends."""
+    return zstd(cbor({0: 1, 3: list(items)}))
 
 
 def crc(content: bytes) -> bytes:
@@ -144,7 +169,6 @@ def write_good() -> None:
             header_map(k6=1, k7=30, k12=sha256(first).digest()),
             reads_text(*(read_map(i) for i in range(1, 31))),
         ),
-        "hit": (header_map(k5=0), reads_text(read_map())),
         "two_crops": (header_map(k5=2, k7=1), crops_text(crop_map(0), crop_map(1))),
         "unreadable": (header_map(), reads_text(read_map(k1="", k2=b"", k3=True))),
         "plate_of_sixteen": (
@@ -292,11 +316,42 @@ def write_bad_contents() -> None:
     write("crop_of_a_crop", "bad contents", sealed_frame(header_map(k5=2), stranger))
 
 
+def write_hits() -> None:
+    """Write the vectors of the lane hits."""
+    lane = {"k5": 0}
+    two = [["", "missing-person", "County Sheriff", "26-9", START_MS]] * 2
+    good = {
+        "alert": hits_text(alert_map()),
+        "alert_of_a_passage_that_is_over": hits_text(alert_map(k16=True, k18=b"")),
+        "alert_for_two_entries": hits_text(alert_map(k17=two)),
+    }
+    for name, plaintext in good.items():
+        write(name, "opens", sealed_frame(header_map(**lane), plaintext), plaintext)
+    both = hits_text(alert_map(), end_map(k2=False))
+    write("alert_and_its_end", "opens", sealed_frame(header_map(**lane, k7=1), both), both)
+    match = ["CA", "stolen-vehicle", "Police Department", "26-0117", START_MS]
+    bad = {
+        "reads_in_the_lane_hits": reads_text(read_map()),
+        "alert_without_the_words": hits_text(alert_map(k12="STOP THIS VEHICLE")),
+        "alert_without_an_entry": hits_text(alert_map(k17=[])),
+        "alert_for_seventeen_entries": hits_text(alert_map(k17=[match] * 17)),
+        "alert_with_an_escape": hits_text(alert_map(k17=[["CA", "\x1b[2J", *match[2:]]])),
+        "alert_for_an_entry_without_a_case": hits_text(alert_map(k17=[match[:3] + match[4:]])),
+        "alert_whose_picture_is_text": hits_text(alert_map(k18="picture")),
+        "alert_with_another_key": hits_text(alert_map(k19=0)),
+        "end_of_itself": hits_text(end_map(0, k1=0)),
+        "end_with_a_plate": hits_text(end_map(0) | {8: "TEST000"}),
+    }
+    for name, plaintext in bad.items():
+        write(name, "bad contents", sealed_frame(header_map(**lane), plaintext))
+
+
 WRITERS: tuple[Callable[[], None], ...] = (
     write_good,
     write_no_frames,
     write_unopenable,
     write_bad_contents,
+    write_hits,
 )
 
 if __name__ == "__main__":

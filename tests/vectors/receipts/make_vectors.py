@@ -23,7 +23,16 @@ SPKI = KEY.public_key().public_bytes(
 KEY_ID = sha256(SPKI).digest()[:8]
 DOMAIN = b"homeplate receipt v1\n"
 FRAMES = [sha256(b"a frame").digest(), sha256(b"another frame").digest()]
-GOOD = {0: 1, 1: "test-unit-1", 2: FRAMES, 3: 42, 4: bytes(range(32)), 5: 1_790_000_000_000}
+BEFORE = sha256(b"the receipt before").digest()
+GOOD = {
+    0: 1,
+    1: "test-unit-1",
+    2: FRAMES,
+    3: 42,
+    4: bytes(range(32)),
+    5: 1_790_000_000_000,
+    6: BEFORE,
+}
 
 
 def dump(value: object) -> bytes:
@@ -63,9 +72,14 @@ def main() -> None:
         "size_below_zero": ("malformed", changed(3, -1)),
         "root_is_text": ("malformed", changed(4, "root")),
         "time_is_a_fraction": ("malformed", changed(5, 0.5)),
-        "field_too_many": ("malformed", changed(6, 0)),
+        "first": ("opens", changed(6, bytes(32))),
+        "previous_too_short": ("malformed", changed(6, bytes(31))),
+        "field_too_many": ("malformed", changed(7, 0)),
         "field_missing": ("malformed", receipt(dump({k: v for k, v in GOOD.items() if k != 5}))),
-        "payload_in_another_spelling": ("malformed", receipt(dump(GOOD)[:-9] + b"\xfb" + bytes(8))),
+        "payload_in_another_spelling": (
+            "malformed",
+            receipt(dump(GOOD).replace(b"\x03\x18\x2a", b"\x03\x19\x00\x2a")),
+        ),
         "payload_is_no_cbor": ("malformed", receipt(b"\xff")),
         "a_map": ("malformed", dump({0: payload, 1: KEY_ID, 2: signature})),
         "four_parts": ("malformed", dump([payload, KEY_ID, signature, 0])),

@@ -1,0 +1,233 @@
+"""`homeplate hotlist`: the city makes, checks and tries the list of looked-for plates."""
+
+import argparse
+import json
+import sys
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from agent.base.clock import SystemClock, from_ms, to_ms
+from agent.base.errors import ConfigError, CredentialError, DeviceError, InputError, IntegrityError
+from agent.base.files import read_bounded, read_secret, write_whole
+from agent.cli.hotlist_table import TABLE_LIMIT_BYTES, Table, read_table
+from agent.gate import Hotlist, index_hotlist
+from agent.trust.bundle import Decision, open_bundle, trust_root
+from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES
+from agent.trust.hotlist import (
+    HOTLIST_LIMIT_BYTES,
+    LIFE_LIMIT_MS,
+    LIFE_PRESET_MS,
+    SignedHotlist,
+    open_hotlist,
+    peek_hotlist,
+    require_purposes,
+    unpack_columns,
+)
+from agent.trust.hotlist_entries import ListTerms, sign_entries
+from agent.trust.keys import Signer, encode_private_key, generate_signer, load_signer
+from agent.trust.roles import ROLE_LIMIT_BYTES
+
+HOUR_MS = 3_600_000
+KEY_LIMIT_BYTES = 16_384
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    key = actions.add_parser("key", help="draw a key that signs hotlists")
+    key.add_argument("file", type=Path, metavar="FILE", help="new file for the private key")
+    sign = actions.add_parser("sign", help="make the signed list of a CSV table")
+    sign.add_argument("table", type=Path, metavar="CSV", help="plate,state,purpose,agency,case,…")
+    sign.add_argument("--key", type=Path, required=True, help="private key of `hotlist key`")
+    sign.add_argument("--out", type=Path, required=True, metavar="FILE", help="the signed list")
+    sign.add_argument(
+        "--hours",
+        type=int,
+        default=LIFE_PRESET_MS // HOUR_MS,
+        metavar="N",
+        help=f"the list expires after so long (24; at most {LIFE_LIMIT_MS // HOUR_MS})",
+    )
+    sign.add_argument(
+        "--list-version", type=int, metavar="N", help="higher than any before (now, in seconds)"
+    )
+    verify = actions.add_parser("verify", help="check a signed list, count what is in it")
+    near = actions.add_parser("near-misses", help="try every plate one character off an entry")
+    for action in (verify, near):
+        action.add_argument("list", type=Path, metavar="FILE", help="the signed list")
+        action.add_argument("--json", action="store_true", help="for machines")
+    for action in (sign, verify, near):
+        action.add_argument(
+            "--policy", type=Path, required=True, metavar="BUNDLE", help="the city's policy bundle"
+        )
+        action.add_argument(
+            "--root", type=Path, metavar="FILE", help="its trusted root (root.json beside it)"
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make a key, sign, verify or try.
+
+    Raises:
+        InputError: The table is wrong; line numbers are told, plates never.
+        ConfigError, PolicyError: An argument or the policy is wrong.
+        CredentialError: The key is none, or the policy does not name it.
+        IntegrityError: The signed list does not verify, or a near miss raised an alert.
+    """
+    match args.action:
+        case "key":
+            return _make_key(args.file)
+        case "sign":
+            return _sign(args, SystemClock().now())
+        case "verify":
+            return _verify(args, SystemClock().now())
+        case _:
+            return _try_near_misses(args)
+
+
+def _make_key(path: Path) -> int:
+    if path.exists():
+        message = f"{path}: exists already; name a new file"
+        raise ConfigError(message)
+    signer = generate_signer()
+    try:
+        write_whole(path, encode_private_key(signer), mode=0o600)
+        write_whole(path.with_suffix(".pub"), signer.public_spki, mode=0o644)
+    except OSError as error:
+        message = f"{path}: cannot be written ({error.strerror})"
+        raise DeviceError(message) from error
+    print(b64encode(signer.public_spki).decode())
+    print("the line above goes into the policy's hotlist keys", file=sys.stderr)
+    return 0
+
+
+def _sign(args: argparse.Namespace, now: datetime) -> int:
+    decision = _open_policy(args)
+    signer = _load_key(args.key, decision)
+    if not 0 < args.hours * HOUR_MS <= LIFE_LIMIT_MS:
+        message = f"--hours {args.hours}: expected 1 to {LIFE_LIMIT_MS // HOUR_MS}"
+        raise ConfigError(message)
+    table = read_table(
+        read_bounded(args.table, limit_bytes=TABLE_LIMIT_BYTES),
+        purposes=decision.policy.purposes,
+        now=now,
+        place=str(args.table),
+    )
+    issued_ms = to_ms(now)
+    terms = ListTerms(
+        version=_next_version(args, issued_ms),
+        issued_ms=issued_ms,
+        expires_ms=issued_ms + args.hours * HOUR_MS,
+    )
+    try:
+        content, head = sign_entries(signer, table.entries, terms)
+    except IntegrityError as error:
+        message = f"{args.table}: {error}"
+        raise InputError(message) from error
+    _write(args.out, content)
+    print(f"{args.out}: {_describe(head)}")
+    _tell_left_out(table)
+    return 0
+
+
+def _next_version(args: argparse.Namespace, issued_ms: int) -> int:
+    """Return the list's version: units never go back to a lower one."""
+    version = args.list_version or issued_ms // 1000
+    if args.out.exists():
+        before = peek_hotlist(read_bounded(args.out, limit_bytes=HOTLIST_LIMIT_BYTES)).version
+        if args.list_version is not None and version <= before:
+            message = f"--list-version {version}: {args.out} has {before}; expected a higher one"
+            raise ConfigError(message)
+        version = max(version, before + 1)
+    return int(version)
+
+
+def _verify(args: argparse.Namespace, now: datetime) -> int:
+    head, hotlist = _open_list(args)
+    purposes = _count_purposes(hotlist)
+    expired = hotlist.is_expired(now_ms=to_ms(now))
+    if args.json:
+        told: dict[str, object] = {
+            "version": head.version,
+            "entries": head.count,
+            "issued_ms": head.issued_ms,
+            "expires_ms": head.expires_ms,
+            "expired": expired,
+            "purposes": purposes,
+            "agencies": list(head.agencies),
+        }
+        print(json.dumps(told))
+    else:
+        print(_describe(head) + (", EXPIRED: units raise no alerts" if expired else ""))
+        for purpose, count in purposes.items():
+            print(f"  {purpose:<32}{count:>10,}")
+    return 0
+
+
+def _count_purposes(hotlist: Hotlist) -> Mapping[str, int]:
+    counts = Counter(hotlist.purposes.tolist())
+    return {hotlist.tables[1][number]: counts[number] for number in sorted(counts)}
+
+
+def _try_near_misses(args: argparse.Namespace) -> int:
+    from agent.cli.near_misses import count_near_misses  # noqa: PLC0415 -- an evaluation: seldom
+
+    head, hotlist = _open_list(args)
+    found = count_near_misses(hotlist, now_ms=head.issued_ms)
+    if args.json:
+        print(json.dumps(asdict(found) | {"false_alert_rate": found.false_alert_rate}))
+    else:
+        print(f"entries                          {found.entries:>14,}")
+        print(f"plates one character off         {found.tried:>14,}")
+        print(f"  listed in their own right      {found.listed:>14,}  (left out)")
+        print(f"false alerts                     {found.alerts:>14,}")
+        print(f"false alert rate                 {found.false_alert_rate:>14.6f}")
+    if found.alerts:
+        message = f"{found.alerts} plates that are not on the list raise alerts: matching is loose"
+        raise IntegrityError(message)
+    return 0
+
+
+def _open_list(args: argparse.Namespace) -> tuple[SignedHotlist, Hotlist]:
+    decision = _open_policy(args)
+    content = read_bounded(args.list, limit_bytes=HOTLIST_LIMIT_BYTES)
+    head = open_hotlist(content, decision.hotlist_keys)
+    require_purposes(head, decision.policy.purposes)
+    return head, index_hotlist(head, unpack_columns(head))
+
+
+def _open_policy(args: argparse.Namespace) -> Decision:
+    place = args.root or args.policy.with_name("root.json")
+    root = trust_root(read_bounded(place, limit_bytes=ROLE_LIMIT_BYTES), place=str(place))
+    content = read_bounded(args.policy, limit_bytes=BUNDLE_LIMIT_BYTES)
+    return open_bundle(content, trusted=root, now=None, place=str(args.policy))
+
+
+def _load_key(path: Path, decision: Decision) -> Signer:
+    signer = load_signer(read_secret(path, limit_bytes=KEY_LIMIT_BYTES), place=str(path))
+    if signer.public_key not in decision.hotlist_keys:
+        message = f"{path}: the policy does not name this key; units would refuse the list"
+        raise CredentialError(message)
+    return signer
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        message = f"{path}: cannot be written ({error.strerror})"
+        raise DeviceError(message) from error
+
+
+def _describe(head: SignedHotlist) -> str:
+    ends = from_ms(head.expires_ms).strftime("%Y-%m-%d %H:%M UTC")
+    return f"version {head.version}, {head.count:,} entries, until {ends}"
+
+
+def _tell_left_out(table: Table) -> None:
+    for count, why in ((table.expired, "over already"), (table.repeated, "there twice")):
+        if count:
+            print(f"left out: {count} lines, {why}", file=sys.stderr)

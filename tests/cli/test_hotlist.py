@@ -1,0 +1,266 @@
+"""`homeplate hotlist`: an office signs a list, is told what is wrong with it, and tries it."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.base.errors import InputError
+from agent.cli import main
+from agent.cli.bench_hotlist import measure
+from agent.cli.hotlist_table import ERRORS_TOLD, read_table
+from agent.cli.near_misses import count_near_misses
+from agent.trust.bundle_files import encode_bundle
+from agent.trust.hotlist import peek_hotlist
+from agent.trust.keys import encode_private_key
+from tests.fakes import NOON
+from tests.lists import NOON_MS, make_list, open_list
+from tests.policies import draft, first_root, signer, text64
+
+HEAD = "plate,state,purpose,agency,case,expires\n"
+PURPOSES = ("stolen-vehicle", "missing-person")
+SOON = (datetime.now(UTC) + timedelta(days=9)).date().isoformat()
+LINE = f"7KXR482,CA,stolen-vehicle,PD,26-1,{SOON}"
+
+
+def table(text):
+    return read_table(text.encode(), purposes=PURPOSES, now=NOON, place="list.csv")
+
+
+def test_a_table_becomes_entries_in_one_spelling():
+    found = table(HEAD + " 7kxr-482 ,,stolen-vehicle,Police,26-1,2026-12-31\n,,,,,\n")
+    (entry,) = found.entries
+    assert (entry.plate, entry.state, entry.agency, entry.case) == ("7KXR482", "", "Police", "26-1")
+    ends = datetime.fromtimestamp(entry.expires_minute * 60, UTC)
+    assert ends == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def test_columns_may_stand_in_any_order_and_texts_in_quotation_marks():
+    text = "\ufeffCase,Plate,Expires,State,Agency,Purpose\n"
+    text += '26-1,7KXR482,2026-12-31T18:00-08:00,ca,"Police, County",missing-person\n'
+    (entry,) = table(text).entries
+    assert (entry.agency, entry.state, entry.purpose) == ("Police, County", "CA", "missing-person")
+    assert datetime.fromtimestamp(entry.expires_minute * 60, UTC).hour == 2
+
+
+def test_what_is_over_or_there_twice_is_left_out_and_counted():
+    over = "8ABC123,CA,stolen-vehicle,PD,26-2,2020-01-01"
+    found = table(HEAD + f"{LINE}\n{over}\n{LINE}\n")
+    assert (len(found.entries), found.expired, found.repeated) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("7KX*482,CA,stolen-vehicle,PD,26-1,2027-01-01", "found no plate"),
+        (",CA,stolen-vehicle,PD,26-1,2027-01-01", "the column plate is empty"),
+        ("7KXR482,CA,,PD,26-1,2027-01-01", "the column purpose is empty"),
+        ("7KXR482,CA,immigration,PD,26-1,2027-01-01", "the purpose is none of the policy's"),
+        ("7KXR482,CA,7KXR482,PD,26-1,2027-01-01", "the purpose is none of the policy's"),
+        ("7KXR482,CA,stolen-vehicle,,26-1,2027-01-01", "the column agency is empty"),
+        ("7KXR482,CA,stolen-vehicle,PD,,2027-01-01", "the column case is empty"),
+        ("7KXR482,CA,stolen-vehicle,PD,26-1,", "the column expires is empty"),
+        ("7KXR482,CA,stolen-vehicle,PD,26-1,tomorrow", "is no date"),
+        ("7KXR482,CA,stolen-vehicle,PD,26-1,2027-13-01", "is no date"),
+        ("7KXR482,CA,stolen-vehicle,PD,26-1,9999-12-31", "is no date"),
+        ("7KXR482,CA,stolen-vehicle,PD,26-1,2027-01-01T10:00", "without a zone"),
+        ("7KXR482,CALIFORNIA,stolen-vehicle,PD,26-1,2027-01-01", "the state is none"),
+        ("7KXR482,C\u00c4,stolen-vehicle,PD,26-1,2027-01-01", "not of A-Z"),
+        (f"7KXR482,CA,stolen-vehicle,{'P' * 65},26-1,2027-01-01", "not 1 to 64"),
+        (f"7KXR482,CA,stolen-vehicle,PD,{'2' * 33},2027-01-01", "not 1 to 32"),
+        ("7KXR482,CA,stolen-vehicle,PD,26\u20111,2027-01-01", "not of plain characters"),
+        ("7KXR482,CA", "found 2 fields; expected 6"),
+        ('"7KXR482,CA,stolen-vehicle,PD,26-1,2027-01-01', "a quotation mark is not closed"),
+    ],
+)
+def test_a_wrong_line_is_named_by_its_number_and_never_quoted(line, words):
+    with pytest.raises(InputError, match=words) as caught:
+        table(f"{HEAD}{LINE}\n{line}\n")
+    text = str(caught.value)
+    assert "line 3" in text
+    assert not re.search("7KX|8ABC|CALIFORNIA", text)
+
+
+def test_many_wrong_lines_are_told_together():
+    with pytest.raises(InputError) as caught:
+        table(HEAD + "*,CA,stolen-vehicle,PD,26-1,2027-01-01\n" * 14)
+    text = str(caught.value)
+    assert "14 wrong lines; nothing was signed" in text
+    assert text.count("found no plate") == ERRORS_TOLD
+    assert "and 4 more" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "without agency, case"),
+        (b"7KXR482\n3CEH915\n", "without agency, case"),
+        (b"plate,plate,state,purpose,agency,case,expires\n", "another column, or one twice"),
+        (HEAD.encode() + b"\xff\xfe", "is not UTF-8"),
+    ],
+    ids=["empty", "no heading", "twice", "no text"],
+)
+def test_a_table_that_is_none_is_refused_without_being_quoted(content, words):
+    with pytest.raises(InputError, match=words) as caught:
+        read_table(content, purposes=PURPOSES, now=NOON, place="list.csv")
+    assert "7KX" not in str(caught.value)
+
+
+@given(st.text())
+def test_any_lines_are_entries_or_an_error_of_the_office(text):
+    try:
+        found = table(HEAD + text)
+    except InputError:
+        return
+    assert all(re.fullmatch("[A-Z0-9]{1,16}", entry.plate) for entry in found.entries)
+
+
+@pytest.fixture
+def office(tmp_path):
+    """A city's published policy, which names a key for hotlists, and that key."""
+    named = [{"agency": "PD", "key": text64(signer("hotlist").public_spki)}]
+    policy = draft().but(hotlist_keys=json.dumps(named).encode()).signed()
+    (tmp_path / "policy.bundle").write_bytes(encode_bundle(policy))
+    (tmp_path / "root.json").write_bytes(first_root())
+    (tmp_path / "hotlist.key").write_bytes(encode_private_key(signer("hotlist")))
+    (tmp_path / "list.csv").write_text(f"{HEAD}{LINE}\n3CEH915,,stolen-vehicle,PD,26-2,{SOON}\n")
+    return tmp_path
+
+
+def sign(office, *options, key="hotlist.key", table="list.csv"):
+    return main(
+        ["hotlist", "sign", str(office / table), "--key", str(office / key),
+         "--policy", str(office / "policy.bundle"), "--out", str(office / "list.signed"), *options]
+    )  # fmt: skip
+
+
+def look(office, action, *options):
+    return main(
+        ["hotlist", action, str(office / "list.signed"),
+         "--policy", str(office / "policy.bundle"), *options]
+    )  # fmt: skip
+
+
+def test_a_signed_list_says_what_is_in_it_without_a_plate(office, capsys):
+    assert sign(office) == 0
+    assert look(office, "verify") == 0
+    text = capsys.readouterr().out
+    assert "2 entries, until" in text
+    assert re.search(r"stolen-vehicle +2", text)
+    assert "7KXR482" not in text
+    hotlist = open_list((office / "list.signed").read_bytes(), signer=signer("hotlist"))
+    assert hotlist.find("7KXR482", now_ms=hotlist.issued_ms)[0].case == "26-1"
+    assert hotlist.expires_ms - hotlist.issued_ms == 24 * 3_600_000
+    assert (office / "list.signed").stat().st_mode & 0o077 == 0
+
+
+def test_verify_for_machines(office, capsys):
+    sign(office, "--hours", "2")
+    capsys.readouterr()
+    assert look(office, "verify", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["entries"], found["expired"]) == (2, False)
+    assert found["purposes"] == {"stolen-vehicle": 2}
+    assert found["expires_ms"] - found["issued_ms"] == 2 * 3_600_000
+
+
+def test_each_list_has_a_higher_version_than_the_one_before(office):
+    versions = []
+    for _ in range(3):
+        assert sign(office) == 0
+        versions.append(peek_hotlist((office / "list.signed").read_bytes()).version)
+    assert versions == sorted(set(versions))
+
+
+def test_a_lower_version_is_refused(office, capsys):
+    assert sign(office, "--list-version", "7") == 0
+    assert sign(office, "--list-version", "7") == 78
+    assert "expected a higher one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "169"])
+def test_a_life_that_no_list_may_have_is_refused(office, hours, capsys):
+    assert sign(office, "--hours", hours) == 78
+    assert "expected 1 to 168" in capsys.readouterr().err
+    assert not (office / "list.signed").exists()
+
+
+def test_a_key_that_the_policy_does_not_name_signs_nothing(office, capsys):
+    assert main(["hotlist", "key", str(office / "other.key")]) == 0
+    printed = capsys.readouterr().out.strip()
+    assert printed == text64((office / "other.pub").read_bytes())
+    assert (office / "other.key").stat().st_mode & 0o077 == 0
+    assert sign(office, key="other.key") == 77
+    assert "the policy does not name this key" in capsys.readouterr().err
+    assert main(["hotlist", "key", str(office / "other.key")]) == 78
+
+
+def test_a_wrong_table_signs_nothing(office, capsys):
+    (office / "list.csv").write_text(HEAD + "7KX*482,CA,stolen-vehicle,PD,26-1,2030-01-01\n")
+    assert sign(office) == 66
+    told = capsys.readouterr().err
+    assert "line 2: found no plate" in told
+    assert "7KX" not in told
+    assert not (office / "list.signed").exists()
+
+
+def test_a_list_that_was_changed_does_not_verify(office, capsys):
+    sign(office)
+    path = office / "list.signed"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    assert look(office, "verify") == 65
+
+
+def test_no_near_miss_raises_an_alert(office, capsys):
+    sign(office)
+    capsys.readouterr()
+    assert look(office, "near-misses", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tried"] == 2 * 7 * 35
+    assert (found["listed"], found["alerts"], found["false_alert_rate"]) == (0, 0, 0.0)
+    assert look(office, "near-misses") == 0
+    assert re.search(r"false alert rate +0\.000000", capsys.readouterr().out)
+
+
+def test_a_neighbour_that_is_listed_itself_is_no_false_alert():
+    found = count_near_misses(make_list("7KXR482", "7KXR483"), now_ms=NOON_MS)
+    assert (found.tried, found.listed, found.alerts) == (2 * (7 * 35 - 1), 2, 0)
+
+
+class LooseList:
+    """Stands for matching that takes 0 for O: what the evaluation is there to find."""
+
+    def __init__(self, hotlist):
+        self._hotlist, self.plates = hotlist, hotlist.plates
+
+    def __len__(self):
+        return len(self._hotlist)
+
+    def find(self, plate, *, now_ms):
+        return self._hotlist.find(plate.replace("0", "O"), now_ms=now_ms)
+
+    def contains(self, plates):
+        return self._hotlist.contains(plates) | True
+
+
+def test_the_evaluation_finds_matching_that_is_loose():
+    found = count_near_misses(LooseList(make_list("7KXRO82")), now_ms=NOON_MS)
+    assert found.alerts == 1
+    assert found.false_alert_rate == 1 / (7 * 35)
+
+
+def test_the_bench_measures_a_real_list():
+    figures = measure(2_000, lookups=50, seed=3)
+    assert figures.entries == 2_000
+    assert figures.memory_mb < 0.1
+    assert min(figures.find_hit_us, figures.find_miss_us, figures.load_s) > 0
+
+
+def test_the_bench_prints_its_figures(capsys):
+    assert main(["bench", "hotlist", "--entries", "500", "--lookups", "10", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["entries"] == 500
+    assert main(["bench", "hotlist", "--entries", "500", "--lookups", "10"]) == 0
+    assert "look-up, a hit" in capsys.readouterr().out

@@ -1,0 +1,387 @@
+"""`homeplate policy`: what people at their desks see and what they are kept from."""
+
+import json
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent.base.errors import ConfigError
+from agent.cli import main
+from agent.cli.policy_book import Book, set_field
+from agent.cli.policy_edit import DEFAULTS
+from agent.cli.policy_words import LABELS, find_changes, tell_changes
+from agent.trust.bundle_files import parse_bundle
+from agent.trust.policy import Policy
+from agent.trust.roles import key_pem
+from agent.trust.terms import Legal
+from tests.policies import MODELS, OFFICES, draft, policy_fields, signer
+
+PASSPHRASE = "correct horse battery"  # noqa: S105  of keys that live for a test
+
+
+class Office:
+    """A folder of policies and three desks."""
+
+    def __init__(self, folder, capsys, monkeypatch):
+        self.folder, self.capsys, self.monkeypatch = folder, capsys, monkeypatch
+        self.book = Book(folder / "policies")
+        self.passphrase = folder / "passphrase"
+        self.passphrase.write_text(f"{PASSPHRASE}\n")
+        (folder / "manifest.toml").write_bytes(MODELS)
+        fields = policy_fields()
+        parts = {name: fields[name] for name in ("endpoint", "receipt_keys")}
+        (folder / "endpoint.json").write_text(json.dumps(parts))
+        (folder / "sealing.pub").write_bytes(signer("sealing").public_spki)
+        (folder / "list.pub").write_text(key_pem(signer("list").public_key))
+        legal = {"legal": dict.fromkeys(Legal.__struct_fields__, "As the council decided.")}
+        (folder / "legal.json").write_text(json.dumps(legal))
+
+    def do(self, *words, code=0):
+        """Run a command; return what it printed."""
+        found = main(["policy", *map(str, words)])
+        out, err = self.capsys.readouterr()
+        assert found == code, f"{out}\n{err}"
+        return out + err
+
+    def make_keys(self):
+        for office in OFFICES:
+            self.do("key", self.key(office), "--passphrase-file", self.passphrase)
+
+    def key(self, office):
+        return self.folder / f"{office}.key"
+
+    def begin(self, *words):
+        """Make keys and the first draft."""
+        self.make_keys()
+        offices = [f"--office={name}={self.folder / f'{name}.pub'}" for name in OFFICES]
+        return self.do(
+            "init",
+            self.book.folder,
+            "--city=Testville",
+            f"--endpoint={self.folder / 'endpoint.json'}",
+            f"--sealing-key={self.folder / 'sealing.pub'}",
+            f"--models={self.folder / 'manifest.toml'}",
+            f"--hotlist-key=Police={self.folder / 'list.pub'}",
+            *offices,
+            *words,
+        )
+
+    def complete(self):
+        """Make keys and a first draft that is ready for signing."""
+        return self.begin("--from", self.folder / "legal.json")
+
+    def sign(self, office, *words, code=0):
+        path = ("--passphrase-file", self.passphrase)
+        return self.do(
+            "sign", self.book.folder, "--key", self.key(office), *path, *words, code=code
+        )
+
+    def publish_first(self):
+        self.complete()
+        self.sign("police", "--yes")
+        self.sign("clerk", "--yes")
+        return self.do("publish", self.book.folder)
+
+
+@pytest.fixture
+def office(tmp_path, capsys, monkeypatch):
+    return Office(tmp_path, capsys, monkeypatch)
+
+
+def test_a_key_lies_under_its_passphrase_and_nobody_else_reads_it(office):
+    office.make_keys()
+    content = office.key("clerk").read_text()
+    assert content.startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert office.key("clerk").stat().st_mode & 0o777 == 0o600
+    assert "cannot be written" in office.do(
+        "key", office.key("clerk"), "--passphrase-file", office.passphrase, code=78
+    )
+    assert office.key("clerk").read_text() == content
+
+
+def test_a_short_passphrase_is_none(office):
+    office.passphrase.write_text("secret\n")
+    key = ("key", office.key("clerk"), "--passphrase-file", office.passphrase)
+    assert "expected 10" in office.do(*key, code=78)
+    assert not office.key("clerk").exists()
+
+
+def test_a_new_city_begins_with_the_least_and_with_a_draft_that_is_not_ready(office):
+    told = office.begin()
+    assert "not ready for signing" in told
+    assert "blank: authorized_purposes" in told
+    assert office.book.read_draft()["mode"] == DEFAULTS["mode"] == "hits-only"
+    assert not (office.book.folder / "pending.bundle").exists()
+    assert "no bundle there" in office.sign("police", "--yes", code=78)
+
+
+def test_two_signatures_make_a_policy_one_does_not(office):
+    office.complete()
+    told = office.sign("police", "--yes")
+    assert "what is kept: only hits on the hotlist" in told
+    assert "1 of 2 signatures (police); 1 missing: city-manager or clerk" in told
+    assert "1 missing" in office.do("publish", office.book.folder, code=79)
+    assert "2 of 2 signatures (police, clerk)" in office.sign("clerk", "--yes")
+    assert "published: policy 1" in office.do("publish", office.book.folder)
+    assert (office.book.folder / "published/0001.bundle").exists()
+    assert "units take it" in office.do("verify", office.book.folder)
+
+
+def test_a_change_is_told_in_plain_words(office):
+    office.publish_first()
+    told = office.do("edit", office.book.folder, "--set=retention.reads=7d", "--set=mode=all")
+    assert "! retention of reads: 24 hours → 7 days" in told
+    assert "plates that are on no list will be kept from now on" in told
+    assert "legal" not in told
+    (change,) = [
+        item
+        for item in json.loads(office.do("diff", office.book.folder, "--json"))["changes"]
+        if item["path"] == "retention.reads"
+    ]
+    assert (change["before"], change["after"]) == ("24 hours", "7 days")
+
+
+def test_an_edit_after_a_signature_makes_it_void(office):
+    office.complete()
+    office.sign("police", "--yes")
+    told = office.do("edit", office.book.folder, "--set=min_hit_frames=5")
+    assert "do not count any more" in told
+    assert "1 of 2 signatures (clerk)" in office.sign("clerk", "--yes")
+
+
+def test_an_editor_opens_the_draft(office):
+    office.publish_first()
+    script = office.folder / "editor.py"
+    script.write_text(
+        "import sys, pathlib\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "path.write_text(path.read_text().replace('\"24h\"', '\"7d\"'))\n"
+    )
+    office.monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
+    office.monkeypatch.delenv("VISUAL", raising=False)
+    assert "retention of reads: 24 hours → 7 days" in office.do("edit", office.book.folder)
+
+
+@pytest.mark.parametrize(
+    ("editor", "found"), [("false", "did not end well"), ("no-such", "EDITOR")]
+)
+def test_an_editor_that_fails_changes_nothing(office, editor, found):
+    office.publish_first()
+    office.monkeypatch.setenv("VISUAL", editor)
+    assert found in office.do("edit", office.book.folder, code=78)
+    assert not (office.book.folder / "pending.bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("retention.reads=forever", "$.retention.reads"),
+        ("share_with=others", "share_with"),
+        ('purposes=["civil-warrant"]', "found 'civil-warrant'; expected one of stolen-vehicle"),
+    ],
+    ids=["retention", "unknown_field", "purpose"],
+)
+def test_what_units_would_refuse_is_not_made_ready_for_signing(office, words, found):
+    office.publish_first()
+    told = office.do("edit", office.book.folder, "--set", words)
+    assert "not ready for signing" in told
+    assert found in told
+    assert not (office.book.folder / "pending.bundle").exists()
+
+
+def test_a_dry_run_writes_nothing(office):
+    office.publish_first()
+    before = (office.book.folder / "policy.json").read_bytes()
+    assert "complete" in office.do("edit", office.book.folder, "--set=mode=all", "--dry-run")
+    assert (office.book.folder / "policy.json").read_bytes() == before
+    office.do("edit", office.book.folder, "--set=mode=all")
+    for name in ("police", "clerk"):
+        office.sign(name, "--yes")
+    assert "policy 2 would be" in office.do("publish", office.book.folder, "--dry-run")
+    assert (office.book.folder / "pending.bundle").exists()
+
+
+@pytest.mark.parametrize("answer", ["no", "", "y"])
+def test_only_yes_is_yes(office, answer):
+    office.complete()
+    office.monkeypatch.setattr("builtins.input", lambda _: answer)
+    assert "not signed" in office.sign("police", code=78)
+    assert "1 of 2 signatures (clerk)" in office.sign("clerk", "--yes")
+
+
+def test_yes_signs(office):
+    office.complete()
+    office.monkeypatch.setattr("builtins.input", lambda _: "yes")
+    assert "signed as police" in office.sign("police")
+
+
+def test_another_passphrase_signs_nothing(office):
+    office.complete()
+    office.passphrase.write_text("another passphrase\n")
+    told = office.sign("police", "--yes", code=77)
+    assert "found another passphrase" in told
+    assert PASSPHRASE not in told
+
+
+def test_a_strangers_key_signs_nothing(office):
+    office.complete()
+    stranger = office.folder / "stranger.key"
+    office.do("key", stranger, "--passphrase-file", office.passphrase)
+    words = ("sign", office.book.folder, "--key", stranger, "--yes")
+    told = office.do(*words, "--passphrase-file", office.passphrase, code=77)
+    assert "none of the offices" in told
+
+
+def test_a_key_module_signs_by_a_command(office):
+    office.complete()
+    script = office.folder / "card.py"
+    script.write_text(
+        "import sys, pathlib\n"
+        "from agent.trust.keys import load_protected_signer\n"
+        f"pem = bytearray(pathlib.Path({str(office.key('clerk'))!r}).read_bytes())\n"
+        f"signer = load_protected_signer(pem, {PASSPHRASE!r}, place='card')\n"
+        "sys.stdout.buffer.write(signer.sign(sys.stdin.buffer.read()))\n"
+    )
+    office.monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    command = ("--external", f"{sys.executable} {script}", "--yes")
+    told = office.do("sign", office.book.folder, *command, "--office", "clerk")
+    assert "1 of 2 signatures (clerk)" in told
+    told = office.do("sign", office.book.folder, *command, "--office", "mayor", code=78)
+    assert "expected one of police, city-manager, clerk" in told
+    failing = ("--external", "false", "--office", "police", "--yes")
+    assert "nothing was signed" in office.do("sign", office.book.folder, *failing, code=77)
+
+
+def test_the_pending_bundle_alone_may_go_round(office):
+    office.complete()
+    away = office.folder / "stick.bundle"
+    away.write_bytes((office.book.folder / "pending.bundle").read_bytes())
+    words = ("--passphrase-file", office.passphrase, "--yes")
+    office.do("sign", away, "--key", office.key("clerk"), *words)
+    (office.book.folder / "pending.bundle").write_bytes(away.read_bytes())
+    assert "2 of 2" in office.sign("police", "--yes")
+
+
+def test_an_office_gets_a_new_key(office):
+    office.publish_first()
+    fresh = office.folder / "new.key"
+    office.do("key", fresh, "--passphrase-file", office.passphrase)
+    told = office.do("offices", office.book.folder, f"--replace=police={fresh.with_suffix('.pub')}")
+    assert "they decide from now on what units do" in told
+    assert "of the offices before, for the new keys" in office.sign("clerk", "--yes")
+    assert "2 of 2" in office.sign("city-manager", "--yes")
+    assert "published: policy 2" in office.do("publish", office.book.folder)
+    office.do("edit", office.book.folder, "--set=crops=all")
+    assert "none of the offices" in office.sign("police", "--yes", code=77)
+    told = office.do("offices", office.book.folder, "--replace=mayor=x.pub", code=78)
+    assert "x.pub" in told
+
+
+def test_publishing_gives_the_bundle_to_the_endpoint(office):
+    office.complete()
+    for name in ("police", "clerk"):
+        office.sign(name, "--yes")
+    out = office.folder / "served.bundle"
+    office.do("publish", office.book.folder, out)
+    assert out.read_bytes() == (office.book.folder / "current.bundle").read_bytes()
+    out.unlink()
+    office.do("publish", office.book.folder, out)
+    assert out.exists()
+    assert "nothing is pending" in office.do("publish", office.book.folder, code=78)
+
+
+def test_a_city_is_founded_once(office):
+    office.complete()
+    words = ("init", office.book.folder, "--city=X", "--endpoint=x", "--sealing-key=x")
+    assert "lies there already" in office.do(*words, code=78)
+
+
+@pytest.mark.parametrize("text", ["retention", "x.y=1", "mode.x=1", "=1"], ids=str)
+def test_a_setting_that_is_nowhere_is_told(text):
+    with pytest.raises(ConfigError, match="PATH=VALUE"):
+        set_field({"mode": "all", "retention": {}}, text)
+
+
+def test_every_part_of_a_policy_has_a_name_that_people_use():
+    fields = msgspec.to_builtins(parse_policy_of(policy_fields(1, units=["unit-1"])))
+    paths = {
+        f"{name}.{inner}" if isinstance(value, dict) else name
+        for name, value in fields.items()
+        for inner in (value if isinstance(value, dict) else [""])
+    }
+    assert paths == set(LABELS) - {"models", "hotlist", "offices"}
+    assert set(Policy.__struct_fields__) == {path.split(".")[0] for path in paths}
+
+
+def parse_policy_of(fields):
+    return msgspec.json.decode(json.dumps(fields), type=Policy)
+
+
+def test_two_equal_policies_change_nothing():
+    assert tell_changes(find_changes(draft().signed(), draft().signed())) == "nothing changes"
+
+
+class Page(HTMLParser):
+    """Takes an HTML page apart."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.links = [], "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_public_page_says_everything_and_loads_nothing(office):
+    office.publish_first()
+    out = office.folder / "policy.html"
+    told = office.do("render", office.book.folder, out)
+    page = Page(out.read_text())
+    decision = json.loads(office.do("verify", office.book.folder, "--json"))
+    assert decision["policy_hash"] in page.text
+    assert decision["policy_hash"] in told
+    assert all(name in page.text for name in OFFICES)
+    assert page.text.count("As the council decided.") == 7
+    assert "24 hours" in page.text
+    assert "Recovery of a stolen vehicle" in page.text
+    assert ("html", {"lang": "en"}) in page.tags
+    assert {"h1", "main", "table", "caption", "th", "dl", "title"} <= {tag for tag, _ in page.tags}
+    assert all(attrs.get("scope") == "row" for tag, attrs in page.tags if tag == "th")
+    assert not any(tag in {"script", "link", "img", "iframe"} for tag, _ in page.tags)
+    assert not any({"src", "href", "onload"} & set(attrs) for _, attrs in page.tags)
+
+
+def test_the_public_page_shows_what_stands_in_the_policy_and_runs_none_of_it(office):
+    office.complete()
+    bad = "<script>alert(1)</script> & Sons"
+    office.do("edit", office.book.folder, f"--set=legal.custodian_title={bad}")
+    for name in ("police", "clerk"):
+        office.sign(name, "--yes")
+    out = office.folder / "policy.html"
+    office.do("render", office.book.folder, out)
+    page = Page(out.read_text())
+    assert bad in page.text
+    assert not any(tag == "script" for tag, _ in page.tags)
+
+
+def test_a_policy_that_units_would_refuse_gets_no_page(office):
+    office.complete()
+    office.do("render", office.book.folder, office.folder / "x.html", code=79)
+    assert not (office.folder / "x.html").exists()
+
+
+def test_verify_judges_as_a_unit_would(office):
+    office.publish_first()
+    root, current = office.book.folder / "root.json", office.book.folder / "current.bundle"
+    assert "units take it" in office.do("verify", current, "--root", root, "--unit=unit-0001")
+    broken = office.folder / "broken.bundle"
+    broken.write_bytes(current.read_bytes()[:-3])
+    office.do("verify", broken, "--root", root, code=79)
+    assert parse_bundle(current.read_bytes(), place="x").roots[0] == root.read_bytes()

@@ -1,0 +1,47 @@
+"""What the services tell of themselves beside their counters."""
+
+import pytest
+
+from agent.base.health_file import Facts, HealthFile, read_health
+from agent.cli.vitals_send import HealthErrand
+from agent.cli.vitals_watch import LIST_EXPIRED, NO_LIST, judge_list
+from agent.gate import EMPTY_HOTLIST
+from tests.fakes import FakeClock
+from tests.lists import HOUR_MS, NOON_MS, make_list
+
+FACTS = Facts(
+    service="send",
+    unit="unit-7",
+    pid=7,
+    version="1",
+    boot="00",
+    started_ms=0,
+    policy_version=1,
+    policy_hash="00",
+    policy_expires_ms=1,
+    mode="all",
+)
+
+
+@pytest.fixture(scope="module")
+def hotlist():
+    return make_list("7KXR482", life_ms=24 * HOUR_MS)
+
+
+@pytest.mark.parametrize(
+    ("later_ms", "mode", "trouble"),
+    [(0, "hits-only", ""), (24 * HOUR_MS, "hits-only", LIST_EXPIRED), (0, "all", "")],
+)
+def test_a_list_in_use_is_trouble_once_it_has_expired(hotlist, later_ms, mode, trouble):
+    assert judge_list(hotlist, mode=mode, now_ms=NOON_MS + later_ms) == trouble
+
+
+def test_without_a_list_only_the_mode_hits_only_keeps_nothing():
+    assert judge_list(EMPTY_HOTLIST, mode="all", now_ms=NOON_MS) == ""
+    assert judge_list(EMPTY_HOTLIST, mode="hits-only", now_ms=NOON_MS) == NO_LIST
+
+
+def test_the_sender_tells_of_itself_as_an_errand(tmp_path):
+    health = HealthFile(tmp_path / "a", facts=lambda: FACTS, clock=FakeClock())
+    HealthErrand(health, lambda: {"uploads": 3}).work()
+    assert read_health(tmp_path / "a").counters == {"uploads": 3}

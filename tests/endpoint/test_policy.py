@@ -1,0 +1,90 @@
+"""The endpoint gives out the policy and keeps heartbeats."""
+
+import json
+from hashlib import sha256
+
+import pytest
+
+from agent.base.errors import RefusedError
+from agent.trust.bundle_files import encode_bundle
+from agent.trust.heartbeat import Heartbeat, PolicyState, encode_heartbeat
+from tests.endpoint.city import found_city, run_endpoint, serving
+from tests.trust.attacks import honest, policy_3
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A city whose endpoint serves all tests of this module."""
+    city = found_city(tmp_path_factory.mktemp("city"))
+    with serving(city) as running:
+        uplink = city.uplink(running.port, "unit-a")
+        yield city, uplink
+        uplink.close()
+
+
+def ask(uplink, tag=""):
+    headers = {"If-None-Match": f'"{tag}"'} if tag else {}
+    return uplink.exchange("GET", "/v1/policy", headers=headers, limit_bytes=1 << 20)
+
+
+def beat(refused=""):
+    policy = PolicyState(
+        version=3,
+        hash="ab" * 32,
+        root_version=1,
+        expires_ms=9,
+        refusals=int(bool(refused)),
+        last_refusal=refused,
+    )
+    return Heartbeat(
+        at_ms=1, version="1", policy=policy, certificate_expires_ms=2, send={"a": 1}, watch=None
+    )
+
+
+def tell(uplink, content):
+    headers = {"Content-Type": "application/json"}
+    return uplink.exchange("POST", "/v1/heartbeat", content, headers=headers, limit_bytes=1024)
+
+
+def test_the_policy_is_given_out_and_only_when_it_is_another(place):
+    city, uplink = place
+    path = city.folder / "policy.bundle"
+    path.unlink(missing_ok=True)
+    assert ask(uplink).status == 204
+    content = encode_bundle(policy_3())
+    path.write_bytes(content)
+    answer = ask(uplink)
+    tag = sha256(content).hexdigest()
+    assert (answer.status, answer.content, answer.headers["etag"]) == (200, content, f'"{tag}"')
+    assert ask(uplink, tag).status == 304
+    path.write_bytes(encode_bundle(honest()))
+    assert ask(uplink, tag).content == encode_bundle(honest())
+
+
+def test_the_last_heartbeat_of_a_unit_is_kept_and_shown(place):
+    city, uplink = place
+    assert tell(uplink, encode_heartbeat(beat())).status == 204
+    assert "REFUSED" not in run_endpoint("status", "--config", city.config).stdout
+    tell(uplink, encode_heartbeat(beat("signature: one alone")))
+    told = run_endpoint("status", "--config", city.config).stdout
+    assert "policy 3 (abababababababab)" in told
+    assert "REFUSED signature: one alone" in told
+    found = json.loads(run_endpoint("status", "--config", city.config, "--json").stdout)
+    assert found["heartbeats"]["unit-a"]["beat"]["policy"]["version"] == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 9999, b'{"plate": "x"}'], ids=str)
+def test_what_is_no_heartbeat_is_refused(place, content):
+    with pytest.raises(RefusedError, match="heartbeat"):
+        tell(place[1], content or b" ")
+
+
+def test_a_kept_heartbeat_that_is_damaged_is_told(place):
+    city, uplink = place
+    tell(uplink, encode_heartbeat(beat()))
+    (city.folder / "heartbeats/unit-a.json").write_bytes(b"{")
+    run = run_endpoint("status", "--config", city.config)
+    assert run.returncode == 78
+    assert "remove it" in run.stderr

@@ -1,0 +1,127 @@
+"""The privacy mask hides every pixel that a polygon touches, and every plate that reaches in."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.read import JPEG_MARGIN, MARGIN_TURNS
+from agent.vision import manifest
+from agent.vision.geometry import make_grid
+from agent.vision.image import PAD_GRAY, shrink_plane
+from agent.vision.mask import (
+    CROP_MARGIN,
+    GUARD_PX,
+    blank_plane,
+    draw_hidden,
+    draw_mask,
+    find_hidden,
+    grow_quads,
+)
+from tests.plates import make_corners
+
+SHAPE, LORES = (360, 640), (180, 320)
+SQUARE = ((0.25, 0.25), (0.5, 0.25), (0.5, 0.5), (0.25, 0.5))
+shares = st.floats(0, 1)
+rectangles = st.tuples(shares, shares, shares, shares).filter(
+    lambda r: abs(r[0] - r[2]) > 0.01 and abs(r[1] - r[3]) > 0.01
+)
+oblique = st.tuples(
+    st.floats(-50, 640), st.floats(-50, 360), st.floats(30, 200), st.floats(15, 80),
+    st.floats(-0.25, 0.25), st.floats(-0.25, 0.25),
+)  # fmt: skip
+
+
+def rectangle(x1, y1, x2, y2):
+    return ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
+
+
+def quad(x, y, width, height, slant, lean):
+    corners = make_corners(x, y, width, height)
+    corners[1:3, 1] += slant * width
+    corners[2:, 0] += lean * height
+    return corners
+
+
+@given(rectangles)
+def test_every_pixel_of_a_rectangle_is_hidden_and_none_far_from_it(edges):
+    hidden = draw_hidden([rectangle(*edges)], shape=SHAPE)
+    x1, x2 = sorted((edges[0] * SHAPE[1], edges[2] * SHAPE[1]))
+    y1, y2 = sorted((edges[1] * SHAPE[0], edges[3] * SHAPE[0]))
+    inside = np.s_[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))]
+    assert hidden[inside].all()
+    around = GUARD_PX + 2
+    hidden[
+        max(int(y1) - around, 0) : int(y2) + around + 1,
+        max(int(x1) - around, 0) : int(x2) + around + 1,
+    ] = False
+    assert not hidden.any()
+
+
+def test_where_two_polygons_overlap_the_picture_is_hidden_all_the_same():
+    other = rectangle(0.3, 0.3, 0.8, 0.8)
+    both = draw_hidden([SQUARE, other], shape=SHAPE)
+    apart = [draw_hidden([polygon], shape=SHAPE) for polygon in (SQUARE, other)]
+    np.testing.assert_array_equal(both, apart[0] | apart[1])
+
+
+@given(rectangles, st.integers(0, 2**32 - 1))
+def test_what_is_hidden_does_not_change_one_pixel_of_the_blanked_picture(edges, seed):
+    mask = draw_mask([rectangle(*edges)], shape=SHAPE, lores_shape=LORES)
+    rng = np.random.default_rng(seed)
+    plane = rng.integers(0, 256, SHAPE, np.uint8)
+    other = np.where(mask.hidden, rng.integers(0, 256, SHAPE, np.uint8), plane)
+    shown, masked = (shrink_plane(picture, width_px=LORES[1]) for picture in (plane, other))
+    blanked = blank_plane(shown, mask)
+    np.testing.assert_array_equal(blanked, blank_plane(masked, mask))
+    assert (blanked[mask.keep == 0] == PAD_GRAY).all()
+    np.testing.assert_array_equal(blanked[mask.keep > 0], shown[mask.keep > 0])
+
+
+@given(st.lists(oblique, min_size=1, max_size=4), rectangles)
+def test_a_crop_with_its_margin_takes_no_pixel_of_the_polygon(plates, edges):
+    quads = np.stack([quad(*plate) for plate in plates])
+    shown = ~find_hidden(quads, draw_hidden([rectangle(*edges)], shape=SHAPE))
+    x1, x2 = sorted((edges[0] * SHAPE[1], edges[2] * SHAPE[1]))
+    y1, y2 = sorted((edges[1] * SHAPE[0], edges[3] * SHAPE[0]))
+    grid = make_grid(quads[shown], size_px=(96, 48), margin=(CROP_MARGIN, CROP_MARGIN))
+    low = np.floor(grid)
+    for more_x, more_y in ((0, 0), (1, 0), (0, 1), (1, 1)):  # the pixels that a sample blends
+        x = np.clip(low[..., 0] + more_x, 0, SHAPE[1] - 1)
+        y = np.clip(low[..., 1] + more_y, 0, SHAPE[0] - 1)
+        inside = (x + 1 > x1) & (x < x2) & (y + 1 > y1) & (y < y2)
+        assert not inside.any()
+
+
+def test_a_plate_well_away_from_the_mask_is_shown():
+    hidden = draw_hidden([SQUARE], shape=SHAPE)
+    quads = np.stack([make_corners(400, 200, 100, 50), make_corners(250, 150, 100, 50)])
+    np.testing.assert_array_equal(find_hidden(quads, hidden), [False, True])
+
+
+def test_a_plate_beside_the_mask_is_hidden_when_only_its_margin_reaches_in():
+    hidden = draw_hidden([SQUARE], shape=SHAPE)  # to x = 320 and GUARD_PX more
+    near, clear = make_corners(340, 100, 100, 50), make_corners(350, 100, 100, 50)
+    np.testing.assert_array_equal(find_hidden(np.stack([near, clear]), hidden), [True, False])
+
+
+def test_a_plate_whose_margin_lies_beyond_the_horizon_is_hidden():
+    far = np.array([[[0, 0], [100, 45], [100, 55], [0, 100]]], np.float32)
+    assert not np.isfinite(grow_quads(far)).all()
+    assert find_hidden(far, np.zeros(SHAPE, np.bool_)).all()
+
+
+def test_the_margin_kept_clear_is_wider_than_any_that_a_crop_shows():
+    (limit,) = {
+        meta.le
+        for name in ("margin_x", "margin_y")
+        for meta in manifest.ReaderSpec.__annotations__[name].__metadata__
+    }
+    turns = np.array(MARGIN_TURNS).max()
+    assert max(limit + turns, *JPEG_MARGIN) <= CROP_MARGIN
+
+
+def test_the_share_tells_how_much_of_the_picture_is_hidden():
+    assert draw_mask([SQUARE], shape=SHAPE, lores_shape=LORES).share == pytest.approx(
+        1 / 16, rel=0.1
+    )
