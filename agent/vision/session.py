@@ -7,10 +7,12 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from agent.base.errors import IntegrityError
+from agent.base.errors import ConfigError, IntegrityError
 
 ERRORS_ONLY = 3
 """ONNX Runtime's severity: warnings about graph clean-up are of no use on a unit."""
+REPORTS_SINCE = (1, 29)
+"""From this release on ONNX Runtime's packages send telemetry to their maker (ADR 0011)."""
 
 
 class Network(Protocol):
@@ -37,8 +39,10 @@ class OnnxNetwork:
             threads: Of one call, the calling thread included.
 
         Raises:
+            ConfigError: The installed ONNX Runtime reports to its maker.
             IntegrityError: Not an ONNX graph, or one with other inputs or outputs.
         """
+        check_runtime(ort.__version__)
         try:
             self._session = ort.InferenceSession(
                 content, make_options(threads=threads), providers=["CPUExecutionProvider"]
@@ -52,6 +56,21 @@ class OnnxNetwork:
     def run(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[np.float32], ...]:
         """Return the outputs for `pixels` (N, 1, h, w)."""
         return tuple(self._session.run(self._outputs, {self._input: pixels}))
+
+
+def check_runtime(version: str) -> None:
+    """Refuse a release of ONNX Runtime that can send anything anywhere.
+
+    Raises:
+        ConfigError: It is 1.29 or later; the message says what to install.
+    """
+    release = tuple(int(part) for part in version.split(".")[:2])
+    if release >= REPORTS_SINCE:
+        message = (
+            f"ONNX Runtime {version} found; from 1.29 on it reports to its maker over the network; "
+            "expected 1.20 to 1.28; install the packages of deploy/locks/unit.txt"
+        )
+        raise ConfigError(message)
 
 
 def make_options(*, threads: int) -> ort.SessionOptions:

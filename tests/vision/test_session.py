@@ -1,12 +1,16 @@
 """Opening networks."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from agent.base.errors import IntegrityError
-from agent.vision.session import OnnxNetwork, check_digest
+from agent.base.errors import ConfigError, IntegrityError
+from agent.vision.session import OnnxNetwork, check_digest, check_runtime
 
 READER = Path(__file__).parents[2] / "models" / "reader.onnx"
 
@@ -57,3 +61,37 @@ def test_bytes_with_the_right_digest_come_back():
 def test_bytes_with_another_digest_are_refused_and_both_digests_named():
     with pytest.raises(IntegrityError, match=r"a\.onnx: found SHA-256 ca978112.* expects abbbb"):
         check_digest(b"a", sha256="a" + "b" * 63, place="a.onnx")
+
+
+@pytest.mark.parametrize("version", ["1.29.0", "1.31.1", "2.0.0"])
+def test_a_runtime_that_reports_to_its_maker_is_refused(version):
+    with pytest.raises(ConfigError, match=r"reports to its maker.*unit\.txt"):
+        check_runtime(version)
+
+
+@pytest.mark.parametrize("version", ["1.20.0", "1.28.0"])
+def test_a_runtime_that_cannot_report_is_taken(version):
+    check_runtime(version)
+
+
+@pytest.mark.parametrize("trace", [b"events.data.microsoft.com", b"OneCollector", b"curl.se"])
+def test_the_installed_runtime_has_no_code_that_reports(trace):
+    libraries = list((Path(onnxruntime.__file__).parent / "capi").glob("*.so*"))
+    assert libraries
+    assert [path.name for path in libraries if trace in path.read_bytes()] == []
+
+
+OPENS_A_NETWORK = """
+import sys
+from agent.vision.session import OnnxNetwork
+content = open(sys.argv[1], "rb").read()
+OnnxNetwork(content, place="", inputs="crops", outputs=("log_probs",), threads=1)
+"""
+
+
+def test_opening_a_network_leaves_nothing_in_the_home_folder(tmp_path):
+    # Runtimes that report keep an identifier and a queue there; variables of CI keep them quiet.
+    command = [sys.executable, "-c", OPENS_A_NETWORK, str(READER)]
+    plain = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run(command, check=True, env=plain, timeout=60)
+    assert list(tmp_path.rglob("*")) == []
