@@ -75,6 +75,8 @@ class PolicyKeeper:
         """Reason and words of the last one."""
         self.content = b""
         """The bundle in force."""
+        self._lost: tuple[bytes, str] | None = None
+        """What stood for the policy in force and could not be used: bytes, and why."""
         self.decision = self._load()
         """What it says."""
 
@@ -88,7 +90,7 @@ class PolicyKeeper:
             For the log: each refused bundle once, and those that were taken over. After one of
             these `decision` is another.
         """
-        seen: list[PolicySeen] = []
+        seen = [*self._tell_lost(now)]
         for path in (self._places.flashed, self._places.arriving):
             stamp = _stamp_of(path)
             if stamp is None or stamp == self._judged.get(path):
@@ -123,14 +125,27 @@ class PolicyKeeper:
     def _recall(self, root: Trusted) -> Decision | None:
         """Return what this process took over before; None where it is gone or damaged."""
         path = self._places.memory
+        content: bytes | None = b""
         try:
             content = read_handed(path, limit_bytes=BUNDLE_LIMIT_BYTES)
-            decision = None if content is None else self._open(content, root, path, None)
+            if content is not None:
+                decision = self._open(content, root, path, None)
+                self.content = content
+                return decision
+            if path.with_name(_FLASHED).exists():
+                self._lost = b"", f"{path.name} is gone"
         except (PolicyError, ConfigError) as error:
-            log.error("remembered policy unusable", extra={"detail": str(error)})  # noqa: TRY400
-            return None
-        self.content = content or b""
-        return decision
+            self._lost = content or b"", str(error)
+        if self._lost is not None:
+            log.error("remembered policy unusable", extra={"detail": self._lost[1]})
+        return None
+
+    def _tell_lost(self, now: datetime) -> tuple[PolicySeen, ...]:
+        """Return, once, the entry that the flashed policy stands in for the one in force."""
+        if self._lost is None:
+            return ()
+        (content, why), self._lost = self._lost, None
+        return self._refuse(content, "memory", f"back to the flashed policy: {why}", now)
 
     def _judge(self, path: Path, now: datetime) -> tuple[PolicySeen, ...]:
         """Take over the bundle in a file, or say why not."""

@@ -14,34 +14,29 @@ from numpy.typing import NDArray
 from agent.base.clock import to_ms
 from agent.base.records import Corners, Frame, Passage, Plane, PlateRead, PlateText, merge_passages
 from agent.base.settings import ReadSettings
+from agent.vision import looks
 from agent.vision.decode import Slots, collapse_columns, measure_surety, normalise
-from agent.vision.geometry import cut_crops, cut_upright, measure_sides
+from agent.vision.geometry import cut_upright, measure_sides
 from agent.vision.image import encode_jpeg
-from agent.vision.session import Network
-from agent.vision.texts import count_changes, is_same_plate
+from agent.vision.patterns import Patterns, weigh_patterns
+from agent.vision.session import Network, run_batches
+from agent.vision.texts import is_same_plate
 from agent.vision.voting import (
     Vote,
     count_votes,
+    is_strange,
     join_slots,
     merge_looks,
     pick_slots,
+    pick_surer,
     put_slots,
 )
 
 CERTAIN_CONFIDENCE, CERTAIN_LOOKS, CERTAIN_SHARE = 0.95, 3, 0.6
 """A track whose weakest character is that sure needs no more looks, when that many in a row agreed,
 and more than that share of all."""
-STRANGE_CONFIDENCE, STRANGE_SHARE, STRANGE_LOOKS = 0.8, 0.5, 2
-"""A look that is that sure of a text in which that share of the characters differs shows another
-vehicle; that many such looks in a row part a track."""
-MARGIN_TURNS = ((0.0, 0.0), (0.02, 0.0), (-0.015, 0.0), (0.01, 0.025), (0.03, 0.0))
-"""Shares of width and height added to the reader's margin in turn. Measured on vehicles that stand
-still: 1 to 3 % more plates right, a quarter of the wrong ones less, with as many looks."""
-WEAK_CONFIDENCE = 0.9
-"""A look less sure than this is worth two more crops of the same frame."""
-SECOND_LOOKS = ((-0.03, -0.05), (0.03, 0.05))
-"""Added to the margin for them. The corners of a plate in a frame, in the shade or seen from the
-side are some pixels off; a tighter and a wider crop fail in other ways than the first."""
+STRANGE_LOOKS = 2
+"""That many looks in a row that show another vehicle part a track."""
 LEAST_AGREED = 2 / 3
 """Share of the looks that must show the outcome. Many doubtful looks add up to a sure vote, though
 they doubt for one reason: a 6 that is a smeared G won with 8 of 13 looks."""
@@ -49,8 +44,7 @@ USUAL_THRESHOLD = 0.7
 """Of a reader whose manifest does not say."""
 MERGE_MS = 1500
 """The same text again within this time is the same vehicle: it was hidden for a moment."""
-JPEG_WIDTH_PX, JPEG_QUALITY = 192, 70
-JPEG_MARGIN = (0.06, 0.12)
+JPEG_WIDTH_PX, JPEG_QUALITY, JPEG_MARGIN = 192, 70, (0.06, 0.12)
 """Shows the frame of the plate too; 4 kB at most, mostly 2."""
 BETTER_CROP = 1.3
 """A crop that is better by this factor replaces the one kept; cutting every one costs too much."""
@@ -72,10 +66,12 @@ class Reader:
     """What its log-probabilities are divided by, so that its confidences are probabilities."""
     threshold: float = USUAL_THRESHOLD
     """Lowest confidence of a whole plate that is no guess."""
+    patterns: Patterns | None = None
+    """Of letters and digits, where its manifest knows how often they are."""
 
 
 def read_crops(y: Plane, corners: Corners, reader: Reader, *, turn: int = 0) -> Slots:
-    """Return what the plates at `corners` show: one call of the network, or two if any is weak.
+    """Return what the plates at `corners` show, in one call of the network, up to three if weak.
 
     Args:
         y: (H, W).
@@ -85,36 +81,40 @@ def read_crops(y: Plane, corners: Corners, reader: Reader, *, turn: int = 0) -> 
             the looks at a vehicle that stands still differ, and an error of its corners does not
             become an error of every look.
     """
-    more = MARGIN_TURNS[turn % len(MARGIN_TURNS)]
-    (slots,) = _look(y, corners, reader, (more,))
-    weak = np.flatnonzero(measure_surety(slots) < WEAK_CONFIDENCE)
-    if len(weak):
-        seconds = tuple((more[0] + x, more[1] + y_more) for x, y_more in SECOND_LOOKS)
-        again = _look(y, corners[weak], reader, seconds)
-        slots = put_slots(slots, weak, merge_looks((pick_slots(slots, weak), *again)))
-    return slots
+    slots = _read_columns(y, corners, reader, turn=turn)
+    return weigh_patterns(slots, reader.patterns) if reader.patterns else slots
 
 
-def _look(
+def _read_columns(y: Plane, corners: Corners, reader: Reader, *, turn: int) -> Slots:
+    """Return what is seen, whatever the patterns say."""
+    more = looks.MARGIN_TURNS[turn % len(looks.MARGIN_TURNS)]
+    (columns,) = look_at(y, corners, reader, (more,))
+    slots = collapse_columns(columns)
+    weak = np.flatnonzero(measure_surety(slots) < looks.WEAK_CONFIDENCE)
+    if not len(weak):
+        return slots
+    seconds = tuple((more[0] + x, more[1] + y_more) for x, y_more in looks.SECOND_LOOKS)
+    again = map(collapse_columns, look_at(y, corners[weak], reader, seconds))
+    slots = put_slots(slots, weak, merge_looks((pick_slots(slots, weak), *again)))
+    weak = weak[measure_surety(pick_slots(slots, weak)) < looks.WEAK_CONFIDENCE]
+    margin_x = reader.margin[0] + more[0]
+    off, quads = looks.centre_corners(columns[weak], corners[weak], margin_x=margin_x)
+    closer = map(collapse_columns, look_at(y, quads, reader, looks.CENTRED_LOOKS))
+    surer = pick_surer(pick_slots(slots, weak[off]), merge_looks(tuple(closer)))
+    return put_slots(slots, weak[off], surer)
+
+
+def look_at(
     y: Plane, corners: Corners, reader: Reader, more: tuple[tuple[float, float], ...]
-) -> tuple[Slots, ...]:
-    """Return what is read at `corners` with each of `more` added to the margin, in one call."""
+) -> tuple[NDArray[np.float32], ...]:
+    """Return the columns for `corners` with each of `more` added to the margin, in one call."""
     if not len(corners):
-        empty = np.zeros((0, 1, len(reader.alphabet) + 1), np.float32)
-        return (collapse_columns(empty),) * len(more)
-    crops = [
-        cut_crops(
-            y,
-            corners,
-            size_px=reader.size_px,
-            margin=(reader.margin[0] + more_x, reader.margin[1] + more_y),
-        )
-        for more_x, more_y in more
-    ]
-    (columns,) = reader.network.run(np.concatenate(crops)[:, None])
+        return (np.zeros((0, 1, len(reader.alphabet) + 1), np.float32),) * len(more)
+    crops = looks.cut_looks(y, corners, size_px=reader.size_px, margin=reader.margin, more=more)
+    columns = run_batches(reader.network, crops)
     if reader.temperature != 1:
         columns = normalise(columns / np.float32(reader.temperature))
-    return tuple(collapse_columns(part) for part in np.split(columns, len(more)))
+    return tuple(np.split(columns, len(more)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,11 +175,18 @@ class Ballots:
         self._certain_looks = max(certain_looks, settings.min_frames_agreed)
         self._open: dict[int, Ballot] = {}
         self._over: list[tuple[Passage, Ballot]] = []
+        self.unread = 0
+        """Passages that were over and of whose plate nothing was read."""
 
     def follow(self, *, keep_crops: bool, certain_looks: int) -> None:
         """Hold to another policy from now on; the arguments are those of the constructor."""
         self._keep_crops = keep_crops
         self._certain_looks = max(certain_looks, self._settings.min_frames_agreed)
+
+    @property
+    def waiting(self) -> int:
+        """Tracks and passages whose reads are still to come."""
+        return len(self._open) + len(self._over)
 
     @property
     def certain(self) -> frozenset[int]:
@@ -229,6 +236,7 @@ class Ballots:
         """
         for passage in passages:
             ballot = self._open.pop(passage.track_id, None)
+            self.unread += ballot is None
             if ballot is not None:
                 self._over = join_passages(self._over, passage, ballot, alphabet=self._alphabet)
         kept = set(alive.tolist())
@@ -282,11 +290,11 @@ class Ballots:
             return replace(ballot, checks=ballot.checks + 1)
         if ballot.vote.agreed >= self._certain_looks and is_strange(alone, ballot.vote):
             return replace(ballot, strange=ballot.strange + 1, streak=0)
-        looks = join_slots((ballot.looks, look))
-        vote = count_votes(looks, alphabet=self._alphabet)
+        shown = join_slots((ballot.looks, look))
+        vote = count_votes(shown, alphabet=self._alphabet)
         return replace(
             ballot,
-            looks=looks,
+            looks=shown,
             vote=vote,
             streak=count_streak(ballot, alone, vote),
             strange=0,
@@ -355,14 +363,6 @@ def count_streak(ballot: Ballot, look: Vote, outcome: Vote) -> int:
     if look.characters != outcome.characters:
         return 0
     return ballot.streak + 1 if outcome.characters == ballot.vote.characters else 1
-
-
-def is_strange(look: Vote, outcome: Vote) -> bool:
-    """Tell whether one look shows another plate than the outcome so far, surely."""
-    longest = max(len(look.characters), len(outcome.characters), 1)
-    changes = count_changes(look.characters, outcome.characters)
-    sure = min(look.confidences, default=0.0) >= STRANGE_CONFIDENCE
-    return sure and changes / longest >= STRANGE_SHARE
 
 
 def join_passages(

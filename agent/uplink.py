@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -43,20 +43,6 @@ OBJECTION_S: Final = 1.0
 _CERTIFICATE_ALERT: Final = re.compile("ALERT_.*(CERT|UNKNOWN_CA|ACCESS_DENIED)")
 
 
-class Collector(Protocol):
-    """The far side of the uplink."""
-
-    def deliver(self, upload: Upload, /) -> UnverifiedReceipt | LogPosition:
-        """Hand over sealed frames.
-
-        Raises:
-            UplinkError: They may not have arrived; safe to try again.
-            RefusedError: The city refuses them.
-            CredentialError: The city does not accept this unit's certificate.
-        """
-        ...
-
-
 class Uplink:
     """Delivers to the city's endpoint over one connection, which is kept open between calls.
 
@@ -77,7 +63,7 @@ class Uplink:
         self._connection = _Connection(endpoint, context, timeout_s)
 
     def deliver(self, upload: Upload, /) -> UnverifiedReceipt | LogPosition:
-        """Hand over sealed frames; see `Collector.deliver`."""
+        """Hand over sealed frames; see `agent.pipeline.collector`."""
         headers = {
             "Content-Type": MEDIA_TYPE,
             "Accept": MEDIA_TYPE,
@@ -328,6 +314,27 @@ def _connect_plain(address: str, port: int, timeout_s: float) -> socket.socket:
         plain.close()
         raise
     return plain
+
+
+def is_let_out(address: str, port: int, *, timeout_s: float) -> bool:
+    """Try to reach a place that is none of ours; tell whether the system lets that happen.
+
+    Where a packet filter holds, the kernel refuses an empty datagram and loses the first packet of
+    a connection. No answer and no route are no way out; a refusal is an answer.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.settimeout(timeout_s)
+                probe.connect((address, port))
+                probe.send(b"")
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def _require_pin(secured: ssl.SSLSocket, pins: tuple[bytes, ...]) -> None:

@@ -69,7 +69,8 @@ class FakeCamera:
         self._interval_s = 1 / frames_per_s
         self._broken, self._falls_silent = broken, falls_silent
         self._make_lores = make_lores
-        self.broken_frames = 0
+        self.broken_frames = self.dropped_frames = 0
+        self.is_live = self.keeps_frames = False
         self.is_open = False
 
     def frames(self) -> Iterator[Frame]:

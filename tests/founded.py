@@ -3,29 +3,18 @@
 import json
 import subprocess
 import sys
-from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from homeplate_endpoint.founding import Plan, found_endpoint
 
-from agent.trust.bundle_files import BundleFiles, encode_bundle
-from agent.trust.keys import Signer, generate_opener, generate_signer
-from agent.trust.publishing import add_signature, compose_bundle, compose_root
+from agent.trust.bundle_files import encode_bundle
+from agent.trust.keys import generate_opener
+from tests.policies import OFFICES, Draft, make_root, policy_fields, text64
 
-OFFICES = ("police", "city-manager", "clerk")
 SERVER_NAME = "reads.city.example"
 ROOT = Path(__file__).resolve().parents[1]
-LEGAL = (
-    "authorized_purposes",
-    "authorized_users_and_training",
-    "monitoring",
-    "sharing_restrictions",
-    "custodian_title",
-    "accuracy_measures",
-    "retention_and_destruction",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +23,6 @@ class Founded:
 
     folder: Path
     """Of the endpoint."""
-    offices: dict[str, Signer] = field(
-        default_factory=lambda: {office: generate_signer() for office in OFFICES}
-    )
 
     @property
     def config(self) -> Path:
@@ -53,39 +39,30 @@ class Founded:
         """The published bundle."""
         return self.folder.parent / "policy.bundle"
 
-    def publish(self, port: int, *, version: int = 1, **changes: object) -> None:
-        """Sign a policy for an endpoint at `port` with two offices and write it."""
+    def fields(self, port: int, version: int = 1) -> dict[str, object]:
+        """Return the policy of a city whose endpoint listens at `port`."""
         now = datetime.now(UTC).replace(microsecond=0)
-        ends = now + timedelta(days=30)
         part = json.loads((self.folder / "endpoint.json").read_text())
         part["endpoint"]["port"] = port
-        policy = part | {
-            "version": version,
-            "city": "Exampleton",
-            "issued_at": (now - timedelta(minutes=1)).isoformat(),
-            "expires_at": ends.isoformat(),
-            "sealing": {
-                "suite": "P256-HKDF-SHA256-AES256GCM",
-                "public_key": b64encode((self.folder / "sealing.pub").read_bytes()).decode(),
-            },
-            "mode": "all",
-            "crops": "all",
-            "purposes": ["stolen-vehicle"],
-            "min_hit_confidence": 0.9,
-            "min_hit_frames": 2,
-            "retention": {"hits": "30d", "reads": "24h", "crops": "24h"},
-            "quota": {"hits_bytes": 1 << 20, "reads_bytes": 1 << 20, "crops_bytes": 1 << 20},
-            "legal": dict.fromkeys(LEGAL, "as the council decided"),
-        }
-        files = BundleFiles(
-            policy=json.dumps(policy | changes).encode(), models=b"", hotlist_keys=b"[]"
+        sealing = text64((self.folder / "sealing.pub").read_bytes())
+        return policy_fields(
+            version,
+            **part,
+            issued_at=(now - timedelta(minutes=1)).isoformat(),
+            expires_at=(now + timedelta(days=30)).isoformat(),
+            sealing={"suite": "P256-HKDF-SHA256-AES256GCM", "public_key": sealing},
         )
-        held_by = {office: signer.public_key for office, signer in self.offices.items()}
-        root = compose_root(held_by, threshold=2, version=1, expires_at=ends)
-        bundle = compose_bundle(files, roots=(root,), version=version, expires_at=ends)
-        for office in ("police", "clerk"):
-            signer = self.offices[office]
-            bundle = add_signature(bundle, key=signer.public_key, sign=signer.sign)
+
+    def publish(self, port: int, *, version: int = 1, **changes: object) -> None:
+        """Sign a policy for an endpoint at `port` with two offices and write it."""
+        held_by = tuple(f"{office}:{self.folder}" for office in OFFICES)
+        draft = Draft(
+            self.fields(port, version) | changes,
+            models=b"",
+            roots=(make_root(held_by=held_by),),
+            expires_at=datetime.now(UTC) + timedelta(days=30),
+        )
+        bundle = draft.signed(held_by[0], held_by[2])
         self.root.write_bytes(bundle.roots[0])
         self.policy.write_bytes(encode_bundle(bundle))
 

@@ -71,8 +71,17 @@ def split(frame):
     return frame[12:middle], sealed
 
 
+def check_place(item):
+    require(type(item) is list and len(item) == 4, "place")
+    require(all(type(value) is int for value in item), "place")
+    require(abs(item[0]) <= 900_000_000 and abs(item[1]) <= 1_800_000_000, "globe")
+    require(number(item[2], 2**31) and number(item[3], 253_402_300_800_000), "error, time")
+
+
 def check_read(read):
-    require(isinstance(read, dict) and list(read) == list(range(12)), "read")
+    require(isinstance(read, dict) and list(read) in (list(range(12)), list(range(13))), "read")
+    if 12 in read:
+        check_place(read[12])
     require(isinstance(read[1], str) and re.fullmatch("[A-Z0-9]{0,16}", read[1]), "text")
     require(type(read[2]) is bytes and len(read[2]) == len(read[1]), "confidences")
     require(type(read[3]) is bool, "abstained")
@@ -94,7 +103,9 @@ def check_hit(item):
         require(all(number(item[key], 2**63) for key in (3, 4, 6)), "end numbers")
         require(number(item[5], 253_402_300_800_000) and number(item[7], 5), "end numbers")
         return
-    require(list(item) == list(range(19)), "alert")
+    require(list(item) in (list(range(19)), list(range(20))), "alert")
+    if 19 in item:
+        check_place(item[19])
     check_read({key: item[key] for key in range(12)})
     require(item[12] == "LEAD ONLY - verify plate, state and vehicle", "words")
     require(number(item[13], 2**63) and type(item[16]) is bool, "alert fields")

@@ -12,7 +12,7 @@ from agent.base.clock import to_ms
 from agent.base.disk import SystemDisk
 from agent.base.errors import ConfigError, DeviceError, IntegrityError, SpoolFullError
 from agent.base.lanes import Lane
-from agent.trust.entries import Boot, Gap, IoFailure, Sealed, decode_entry
+from agent.trust.entries import Boot, Dropped, Gap, IoFailure, Sealed, decode_entry
 from agent.trust.frames import parse_frame
 from agent.trust.keys import generate_signer
 from agent.trust.merkle import leaf_hash, root_of, verify_consistency
@@ -112,7 +112,10 @@ def test_a_torn_end_is_cut_and_told(directory, cut):
     crash(log)
     os.truncate(directory / ENTRIES, whole + cut)
     again = open_log(directory)
-    assert entries_in(directory) == [entry(0), Gap(at_ms=START_MS, cut_bytes=cut)]
+    assert entries_in(directory) == [
+        entry(0),
+        Gap(at_ms=START_MS, cut_bytes=cut, kept=0, unsigned=0),
+    ]
     again.close()
 
 
@@ -247,21 +250,134 @@ def test_a_folder_that_cannot_be_made_is_a_device_error(tmp_path):
         open_log(tmp_path / "file" / "audit" / "watch")
 
 
+def frame_at(first, last, lane=Lane.READS):
+    content = frame_bytes(first=first, last=last, lane=lane)
+    return parse_frame(content).header, first.to_bytes(32)
+
+
 def test_frames_that_missed_the_log_are_those_of_the_last_start_after_its_last_entry(directory):
     log = open_log(directory)
-    first = parse_frame(frame_bytes(first=0, last=2)).header
-    assert not log.unlogged(first)
+    assert not log.unlogged(*frame_at(0, 2))
     log.append(Boot(at_ms=0, boot=BOOT, version="1", policy_hash=bytes(32)))
-    assert log.unlogged(first)
     log.append(sealed(first=0, last=2))
     log.close()
     log = open_log(directory)
-    assert not log.unlogged(first)
-    assert log.unlogged(parse_frame(frame_bytes(first=3, last=3)).header)
-    assert log.unlogged(parse_frame(frame_bytes(first=0, last=0, lane=Lane.HITS)).header)
+    assert not log.unlogged(*frame_at(0, 2))
+    assert log.unlogged(*frame_at(3, 3))
+    assert log.unlogged(*frame_at(0, 0, Lane.HITS))
     log.append(Boot(at_ms=0, boot=bytes(16), version="1", policy_hash=bytes(32)))
-    assert not log.unlogged(parse_frame(frame_bytes(first=3, last=3)).header)
     log.close()
+    log = open_log(directory)
+    assert not log.unlogged(*frame_at(3, 3))
+    log.close()
+
+
+def test_behind_the_last_signature_a_frame_counts_by_itself(directory):
+    log = open_log(directory)
+    log.append(Boot(at_ms=0, boot=BOOT, version="1", policy_hash=bytes(32)))
+    log.append(sealed(first=0, last=2))
+    log.checkpoint()
+    log.append(sealed(first=5, last=6))
+    log.append(
+        Dropped(at_ms=0, lane=Lane.READS, boot=BOOT, first=7, count=2, reason="the disk is full")
+    )
+    crash(log)
+    log = open_log(directory)
+    known = {first: log.unlogged(*frame_at(first, first)) for first in (0, 3, 5, 7, 8, 9)}
+    assert known == {0: False, 3: True, 5: False, 7: False, 8: False, 9: True}
+    log.close()
+
+
+@pytest.mark.parametrize("broken", range(3))
+def test_damage_before_the_end_costs_one_entry_and_is_told_apart_from_a_torn_end(directory, broken):
+    log = open_log(directory)
+    log.append(entry(0))
+    log.checkpoint()
+    ends = [(directory / ENTRIES).stat().st_size]
+    for number in (1, 2, 3):
+        log.append(entry(number))
+        ends.append((directory / ENTRIES).stat().st_size)
+    crash(log)
+    content = bytearray((directory / ENTRIES).read_bytes())
+    content[ends[broken] + 6] ^= 1
+    (directory / ENTRIES).write_bytes(content)
+    log = open_log(directory)
+    assert not log.ended
+    before = [entry(number) for number in range(1, 1 + broken)]
+    behind = [entry(number) for number in range(2 + broken, 4)]
+    size = ends[broken + 1] - ends[broken]
+    gap = Gap(at_ms=START_MS, cut_bytes=size, kept=len(behind), unsigned=2)
+    assert entries_in(directory) == [entry(0), *before, gap, *behind]
+    log.close()
+    again = open_log(directory)
+    assert len(entries_in(directory)) == again.size == 4
+    again.close()
+
+
+def test_entries_that_nobody_signed_are_told_at_the_next_start(directory):
+    log = open_log(directory)
+    log.append(entry(0))
+    log.checkpoint()
+    log.append_all([entry(1), entry(2)])
+    crash(log)
+    open_log(directory).close()
+    assert entries_in(directory)[3:] == [Gap(at_ms=START_MS, cut_bytes=0, kept=0, unsigned=2)]
+
+
+def test_a_damaged_note_before_whole_ones_is_kept_for_the_audit(directory):
+    log = open_log(directory)
+    for number in range(30):
+        log.append(entry(number))
+        log.checkpoint()
+    crash(log)
+    notes = bytearray((directory / CHECKPOINTS).read_bytes())
+    notes[-1000] ^= 1
+    (directory / CHECKPOINTS).write_bytes(notes)
+    log = open_log(directory)
+    assert log.checkpoint() == notes[notes.rindex(b"homeplate/unit-a/watch\n") :].decode()[:-1]
+    log.close()
+    assert (directory / CHECKPOINTS).read_bytes() == notes
+
+
+def test_a_note_is_looked_for_behind_any_amount_of_rubbish(directory):
+    log = open_log(directory)
+    log.append(entry(0))
+    note = log.checkpoint()
+    crash(log)
+    whole = (directory / CHECKPOINTS).read_bytes()
+    (directory / CHECKPOINTS).write_bytes(whole + bytes(50_000))
+    log = open_log(directory)
+    assert log.checkpoint() == note
+    assert (directory / CHECKPOINTS).read_bytes() == whole
+    log.close()
+
+
+class IllDisk(SystemDisk):
+    """A disk whose syncs fail from some moment on."""
+
+    ill = False
+
+    def sync_data(self, descriptor):
+        if self.ill:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().sync_data(descriptor)
+
+
+def test_after_a_note_that_the_disk_refused_none_is_signed_until_the_next_start(directory):
+    disk = IllDisk()
+    log = AuditLog(directory, SIGNER, ORIGIN, FakeClock(), disk)
+    log.append(entry(0))
+    log.checkpoint()
+    whole = (directory / CHECKPOINTS).read_bytes()
+    log.append(entry(1))
+    disk.ill = True
+    with pytest.raises(DeviceError):
+        log.checkpoint()
+    disk.ill = False
+    with pytest.raises(DeviceError, match="failed before"):
+        log.checkpoint()
+    assert (directory / CHECKPOINTS).read_bytes() == whole
+    crash(log)
 
 
 def sealed(*, first: int, last: int, segment: str = "1780315200000-626f6f74-000000") -> Sealed:
@@ -435,21 +551,20 @@ def sign_often(log: AuditLog, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [4, 200], ids=["short_file", "long_file"])
-@pytest.mark.parametrize("back", [1, 3])
-def test_zeros_among_the_last_checkpoints_cost_those_behind_them_too(directory, count, back):
+def test_a_last_note_that_is_torn_is_signed_again(directory, count):
     log = open_log(directory)
     notes = sign_often(log, count)
     log.close()
     path = directory / CHECKPOINTS
     content = bytearray(path.read_bytes())
-    at = content.index(notes[-back].encode())
+    at = content.index(notes[-1].encode())
     content[at + 50 : at + 90] = bytes(40)  # a sector that did not reach the disk
     path.write_bytes(content)
     again = open_log(directory)
     assert path.read_bytes() == content[:at]
     again.append(entry(1))
     head = open_checkpoint(again.checkpoint(), (SIGNER.public_key,), origin=ORIGIN)
-    assert (head.number, head.size) == (count - back + 1, count + 1)
+    assert (head.number, head.size) == (count, count + 2)  # the gap is one
     again.close()
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from agent.audit import RecordFile
+from agent.spool import SpoolReader
 from agent.trust.entries import PolicySeen, decode_entry
 from deploy.demo.__main__ import find_free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "deploy" / "docs" / "city.md"
-LOOKED_FOR = {"6PFL188", "8PEA893"}
+LOOKED_FOR = {"3PXT435", "5NNU459", "2YVU393", "3FYL979"}
 LIMIT_S = 540
 """Until a walk that has lost its way is given up; it measures nothing."""
 pytestmark = [
@@ -103,6 +104,15 @@ def test_the_city_sees_the_alerts_and_nothing_else(walk):
     told = said(walk, "cat > lookout.csv")
     assert all(plate in told for plate in LOOKED_FOR)
     assert "LEAD ONLY" in told
+    assert re.search(r"false alert rate +0\.000000", told)
+    assert len(list((walk[0] / "pictures").glob("*.jpg"))) == told.count("ALERT ")
+
+
+def test_the_unit_is_looked_at_and_every_line_has_its_code(walk):
+    told = said(walk, "cat > lookout.csv")
+    assert {"HP-101", "HP-301", "HP-302", "HP-303", "HP-404"} <= set(re.findall(r"HP-\d+", told))
+    running = said(walk, "homeplate policy edit policies --set retention.hits=60d")
+    assert re.search(r"watcher +runs for", running)
 
 
 def test_the_unit_takes_over_what_two_offices_signed_while_it_watches(walk):
@@ -126,9 +136,21 @@ def test_what_one_office_signed_is_refused_logged_and_told(walk):
 
 
 def test_a_retired_unit_is_refused_even_with_its_old_keys(walk):
-    told = said(walk, "cp -r units/unit-0002 units/copied")
+    told = said(walk, "homeplate retire --config units/unit-0002")
+    assert "refused: something waits" in told
     assert "unit-0002: retired; keys and spool are destroyed" in told
-    assert re.search(r"answered 403 .*retired", told)
+    assert re.search(r"unit-0002 +retired", told)
+    told = said(walk, "timeout --signal=TERM 15 homeplate send")
+    assert re.search(r"the city refused.*answered 403 .*retired", told)
+    assert re.search(r'request refused.*"/v1/frames", "status": 403, "error": "retired"', told)
+
+
+def test_the_copied_card_had_something_to_upload_and_it_is_still_there(walk):
+    waiting = list((walk[0] / "units/copied/state/spool/hits").glob("*"))
+    assert waiting
+    copied = SpoolReader(walk[0] / "units/copied/state/spool")
+    assert any(copied.frames(segment) for segment in copied.segments())
+    assert not SpoolReader(walk[0] / "units/unit-0002/state/spool").segments()
 
 
 def test_the_audit_passes(walk):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from agent.base.records import Frame
-from agent.detect import Detector, detect_plates
+from agent.base.records import Detections, Frame
+from agent.base.settings import DetectSettings
+from agent.detect import MOVING_FRAMES, Detector, Stillness, detect_plates
 from agent.vision.image import shrink_plane
 from tests.fakes import NOON
 
@@ -80,3 +81,79 @@ def test_an_empty_road_gives_no_plates():
     found = detect(Answers([0.1], [PLATE]))
     assert found.scores.shape == (0,)
     assert found.corners.shape == (0, 4, 2)
+
+
+NOTHING = Detections(scores=np.zeros(0, np.float32), corners=np.zeros((0, 4, 2), np.float32))
+FRAME_NS = 33_333_333
+
+
+def drive_by(step_px, *, frames, width_px=60):
+    """Return low-resolution pictures of something that moves so far from each to the next."""
+    for number in range(frames):
+        lores = np.full((360, 640), 90, np.uint8)
+        x = int(40 + number * step_px)
+        lores[150:180, x : x + width_px] = 130
+        yield Frame(
+            index=number, captured_at=NOON, sensor_ns=number * FRAME_NS, y=lores, lores=lores
+        )
+
+
+def count_looks(frames, *, found=NOTHING, **changed):
+    """Return the numbers of the frames in which plates were looked for."""
+    stillness, looked = Stillness(DetectSettings(**changed)), []
+    for frame in frames:
+        if stillness.recall(frame) is None:
+            looked.append(frame.index)
+            stillness.remember(found)
+    return looked
+
+
+def test_while_nothing_moves_a_look_is_taken_now_and_then():
+    looks = count_looks(drive_by(0, frames=90))
+    assert looks[0] == 0
+    assert np.diff(looks).max() * FRAME_NS <= 0.5e9 + FRAME_NS
+    assert len(looks) <= 7
+
+
+@pytest.mark.parametrize("step_px", [0.05, 0.2, 1, 3, 20])
+def test_what_moves_however_slowly_is_looked_at_before_it_is_four_pixels_on(step_px):
+    frames = list(drive_by(step_px, frames=25))
+    looks = [0, *count_looks(frames, longest_still_s=5), len(frames) - 1]
+    moved_px = np.diff([int(index * step_px) for index in looks])
+    assert moved_px.max() <= max(4, step_px)
+
+
+def test_the_plates_of_the_last_look_are_recalled_until_something_moves():
+    stillness = Stillness(DetectSettings())
+    first, *_, last = drive_by(10, frames=5)
+    assert stillness.recall(first) is None
+    found = detect(Answers([0.9], [PLATE]))
+    stillness.remember(found)
+    same = Frame(index=1, captured_at=NOON, sensor_ns=FRAME_NS, y=first.y, lores=first.lores)
+    assert stillness.recall(same) is found
+    assert stillness.recall(last) is None
+
+
+def test_while_something_moves_every_frame_is_looked_at_and_soon_after_none():
+    moving = list(drive_by(10, frames=20))
+    last = moving[-1]
+    still = [
+        Frame(index=n, captured_at=NOON, sensor_ns=n * FRAME_NS, y=last.y, lores=last.lores)
+        for n in range(20, 50)
+    ]
+    plates = detect(Answers([0.9], [PLATE]))
+    looks = count_looks(moving + still, found=plates, longest_still_s=5)
+    assert looks[:20] == list(range(20))
+    assert looks[-1] < 20 + 3 * MOVING_FRAMES
+    assert count_looks(moving + still, longest_still_s=5) == list(range(20))
+
+
+def test_a_look_that_failed_is_taken_again():
+    stillness = Stillness(DetectSettings())
+    frames = list(drive_by(0, frames=2))
+    assert [stillness.recall(frame) for frame in frames] == [None, None]
+
+
+def test_a_sensor_clock_that_runs_back_makes_it_look():
+    frames = list(drive_by(0, frames=2))
+    assert count_looks(frames[::-1]) == [1, 0]

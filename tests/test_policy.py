@@ -171,8 +171,27 @@ def test_a_damaged_memory_falls_back_on_what_was_flashed(tmp_path):
     unit.places.memory.write_bytes(unit.places.memory.read_bytes()[:-1])
     unit.start()
     assert unit.version == 3
-    assert [seen.accepted for seen in unit.look()] == [True]
+    lost, taken = unit.look()
+    assert not lost.accepted
+    assert lost.detail.startswith("memory: back to the flashed policy: ")
+    assert taken.accepted
     assert unit.version == 4
+    assert (unit.keeper.refusals, unit.look()) == (1, ())
+
+
+def test_a_memory_that_is_gone_is_in_the_log_and_told_to_the_city(tmp_path, caplog):
+    unit = Unit(tmp_path)
+    assert unit.look() == ()
+    unit.bring(honest())
+    unit.look()
+    unit.places.memory.unlink()
+    unit.places.arriving.unlink()
+    unit.start()
+    (lost,) = unit.look()
+    assert (lost.accepted, unit.version) == (False, 3)
+    assert unit.keeper.last_refusal == lost.detail
+    assert "current.bundle is gone" in lost.detail
+    assert "remembered policy unusable" in caplog.text
 
 
 def test_a_policy_that_cannot_be_remembered_is_not_taken_over(tmp_path):

@@ -10,17 +10,11 @@ from agent.base.clock import to_ms
 from agent.base.records import Direction, Frame, Passage
 from agent.base.settings import DetectSettings, ModelSettings, ReadSettings
 from agent.cli.models import open_models
-from agent.read import (
-    CERTAIN_LOOKS,
-    MERGE_MS,
-    WEAK_CONFIDENCE,
-    Ballots,
-    is_strange,
-    read_crops,
-)
+from agent.read import CERTAIN_LOOKS, MERGE_MS, Ballots, read_crops
 from agent.vision.decode import MAX_SLOTS, Slots, measure_surety, normalise, spell
 from agent.vision.image import decode_picture
-from agent.vision.voting import Vote, join_slots
+from agent.vision.looks import WEAK_CONFIDENCE
+from agent.vision.voting import Vote, is_strange, join_slots
 from tests.fakes import NOON
 from tests.plates import make_corners, show_plates
 
@@ -111,6 +105,26 @@ def test_a_weak_look_gets_a_tighter_and_a_wider_one_in_one_more_call(reader):
     looks = {crops[0][1].tobytes(), crops[1][0].tobytes(), crops[1][1].tobytes()}
     assert len(looks) == 3
     assert measure_surety(slots)[1] > WEAK_CONFIDENCE
+
+
+def test_corners_that_take_in_what_stands_beside_the_plate_are_drawn_in_to_its_characters(reader):
+    plate = make_corners(100, 100, 140, 70)
+    wide = plate + np.float32([[0, 0], [90, 0], [90, 0], [0, 0]])
+    crops = []
+
+    class Unsure:
+        def run(self, pixels, /):
+            crops.append(pixels.copy())
+            (columns,) = reader.network.run(pixels)
+            if len(crops) < 3:
+                columns = np.log(np.exp(columns) * 0.5 + 0.5 / columns.shape[2])
+            return [columns]
+
+    picture = show_plates({"7KXR482": plate})
+    slots = read_crops(picture, wide[None], replace(reader, network=Unsure()))
+    assert texts_of(slots) == ["7KXR482"]
+    assert [len(pixels) for pixels in crops] == [1, 2, 2]
+    assert measure_surety(slots)[0] > WEAK_CONFIDENCE
 
 
 def test_without_crops_the_network_is_not_asked(reader):

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from agent.base.records import Detections, Direction, Frame
 from agent.base.settings import TrackSettings
-from agent.track import CHECK_FRAMES, SMALLEST_WIDTH_PX, Tracker, judge_direction
+from agent.track import (
+    CHECK_FRAMES,
+    PATIENCE_FRAMES,
+    SMALLEST_WIDTH_PX,
+    Tracker,
+    judge_direction,
+)
 from models.synth.space import Camera
 from tests.fakes import NOON
 
@@ -257,3 +263,46 @@ def test_on_a_busy_road_with_missed_plates_no_two_vehicles_share_a_track():
     assert len(tracks_of) == len(vehicles) > 20
     assert len(tracks) == len(set(tracks))
     assert len(tracks) <= len(vehicles) + 1
+
+
+def blurred(y, share):
+    """Return a picture of less contrast from pixel to pixel."""
+    return (128 + (y.astype(np.float32) - 128) * share).astype(np.uint8)
+
+
+def wanted_of(pictures, corners, **changed):
+    """Return the numbers of the frames in which the one plate's crop is wanted."""
+    tracker, wanted = Tracker(TrackSettings(**changed)), []
+    for index, y in enumerate(pictures):
+        frame = Frame(index=index, captured_at=NOON, sensor_ns=0, y=y, lores=y)
+        found = Detections(scores=np.ones(1, np.float32), corners=corners[None])
+        wanted += [index] if len(tracker.follow(found, frame).wanted) else []
+    return wanted
+
+
+STRIPES = np.tile(np.array([40, 40, 210, 210], np.uint8), (480, 160))
+SPOT = np.array([[100, 100], [180, 100], [180, 140], [100, 140]], np.float32)
+
+
+def test_after_the_first_looks_a_blurred_crop_is_put_off_but_not_for_long():
+    pictures = [STRIPES, *[blurred(STRIPES, 0.3)] * 16]
+    assert wanted_of(pictures, SPOT, choose_crops=False)[:6] == [0, 1, 2, 3, 5, 7]
+    assert wanted_of(pictures, SPOT)[:6] == [0, 1, 2, 3, 5 + PATIENCE_FRAMES, 11 + PATIENCE_FRAMES]
+
+
+def test_a_sharper_crop_is_read_at_once():
+    pictures = [blurred(STRIPES, 0.3)] * 4 + [STRIPES] * 2
+    assert wanted_of(pictures, SPOT) == [0, 1, 2, 3, 5]
+
+
+def test_certain_tracks_are_read_again_only_to_compare():
+    def count(**changed):
+        tracker, reads = Tracker(TrackSettings(**changed)), 0
+        found = Detections(scores=np.ones(1, np.float32), corners=SPOT[None])
+        for index in range(10):
+            frame = Frame(index=index, captured_at=NOON, sensor_ns=0, y=STRIPES, lores=STRIPES)
+            reads += len(tracker.follow(found, frame, certain=frozenset({0})).wanted)
+        return reads
+
+    assert count() == 0
+    assert count(reread_certain=True) > 4

@@ -1,24 +1,24 @@
 """The files of a log: records that are only added, and signed notes (formats.md, chapter 6)."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from agent.base.disk import SYSTEM_DISK, Disk
-from agent.base.segments import disk_errors
+from agent.base.segments import FULL, disk_errors
 from agent.trust.entries import ENTRY_LIMIT_BYTES
 from agent.trust.journal import OVERHEAD_BYTES, take_record, take_records
-from agent.trust.notes import NOTE_LIMIT_BYTES, last_note, split_notes
+from agent.trust.notes import NOTE_LIMIT_BYTES, last_note
 
 ENTRIES: Final = "entries"
 CHECKPOINTS: Final = "checkpoints"
 FILE_MODE: Final = 0o640  # the other process, another user of the same group, reads it
-SYNC_NOTES_BYTES: Final = 16_384
-"""Notes are waited for when so many bytes of them are not: some 40 of them."""
+REST_LIMIT_BYTES: Final = 1_048_576
+"""What stands behind the last whole entry is searched that far: some seconds of entries."""
 _CHUNK_BYTES: Final = 131_072
 """What is made of so many bytes of entries still fits a processor's cache."""
-_NOTE_BEGIN: Final = b"\n\nhomeplate/"
 
 
 class RecordFile:
@@ -42,6 +42,19 @@ class RecordFile:
             descriptor = self._disk.open(self.path, os.O_RDONLY)
             try:
                 yield from self._take(self._reading(descriptor, self.offset))
+            finally:
+                self._disk.close(descriptor)
+
+    def rest(self) -> bytes:
+        """Return the bytes behind the last whole record, as far as they are worth a search.
+
+        Raises:
+            DeviceError: The file cannot be read.
+        """
+        with disk_errors(self.path):
+            descriptor = self._disk.open(self.path, os.O_RDONLY)
+            try:
+                return self._disk.pread(descriptor, REST_LIMIT_BYTES, self.offset)
             finally:
                 self._disk.close(descriptor)
 
@@ -98,50 +111,38 @@ class RecordFile:
 
 
 class NoteFile:
-    """The checkpoints of a log, one signed note after the other, an empty line after each.
+    """The checkpoints of a log, one signed note after the other, an empty line after each."""
 
-    Notes are not waited for one by one. So a power cut may leave any part of the last
-    `SYNC_NOTES_BYTES` as zeros, with whole notes behind it; a start keeps what is whole before.
-    """
-
-    __slots__ = ("_descriptor", "_disk", "_loose_bytes", "path", "size_bytes")
+    __slots__ = ("_descriptor", "_disk", "_failed", "path", "size_bytes")
 
     def __init__(self, path: Path, disk: Disk = SYSTEM_DISK) -> None:
         self.path = path
         self.size_bytes = 0
         """Bytes of whole notes."""
         self._disk = disk
-        self._loose_bytes = 0
         self._descriptor = -1
+        self._failed = False
 
     def append(self, note: str) -> None:
-        """Add a note; the disk gets it in its own time, or when `sync` is called.
+        """Add a note and wait until the disk has it.
 
         Raises:
-            OSError: The disk refuses; what was there is still there.
+            OSError: The disk refuses; what was there is still there. Unless it is full, no other
+                note is taken: the one in doubt may be on the disk.
         """
+        if self._failed:
+            raise OSError(errno.EIO, "the disk failed before; start again", str(self.path))
         content = f"{note}\n".encode()
         try:
             rest = memoryview(content)
             while rest:
                 rest = rest[self._disk.write(self._descriptor, rest) :]
-        except OSError:
+            self._disk.sync_data(self._descriptor)
+        except OSError as error:
+            self._failed = error.errno not in FULL
             self._disk.truncate(self._descriptor, self.size_bytes)
             raise
         self.size_bytes += len(content)
-        self._loose_bytes += len(content)
-        if self._loose_bytes >= SYNC_NOTES_BYTES:
-            self.sync()
-
-    def sync(self) -> None:
-        """Wait until the disk has all notes.
-
-        Raises:
-            OSError: The disk refuses.
-        """
-        if self._loose_bytes:
-            self._disk.sync_data(self._descriptor)
-            self._loose_bytes = 0
 
     def read_last(self) -> str:
         """Return the last whole note; empty when there is none yet.
@@ -162,27 +163,36 @@ class NoteFile:
     def recover(self) -> str:
         """Open the file, made where it is missing; cut a torn end; return the last whole note.
 
+        Only the last note can be torn. Damage before a whole one is left for the audit to find. The
+        next note waits for the cut, too.
+
         Raises:
             OSError: The disk refuses.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         self._descriptor = self._disk.open(self.path, flags, FILE_MODE)
         self._disk.set_mode(self._descriptor, FILE_MODE)  # the umask may have taken the group away
-        start, tail = self._tail(self._descriptor, SYNC_NOTES_BYTES + 4 * NOTE_LIMIT_BYTES)
-        if start:
-            skipped = tail.find(_NOTE_BEGIN) + 2  # 1 where no note begins: all is torn
-            start, tail = start + skipped, tail[skipped:]
-        notes, _ = split_notes(tail.decode(errors="replace"))
-        self.size_bytes = start + sum(len(f"{note}\n".encode()) for note in notes)
+        start, note = self._find_last(self._descriptor, 4 * NOTE_LIMIT_BYTES)
+        if not note and start:
+            start, note = self._find_last(self._descriptor, self._disk.size_bytes(self._descriptor))
+        self.size_bytes = start
         self._disk.truncate(self._descriptor, self.size_bytes)
-        self._disk.sync_data(self._descriptor)
-        return notes[-1] if notes else ""
+        return note
 
     def close(self) -> None:
         """Give the file back."""
         if self._descriptor >= 0:
             self._disk.close(self._descriptor)
             self._descriptor = -1
+
+    def _find_last(self, descriptor: int, size_bytes: int) -> tuple[int, str]:
+        """Return where the last whole note in the last `size_bytes` ends, and the note."""
+        start, tail = self._tail(descriptor, size_bytes)
+        note = last_note(tail.decode(errors="replace"))
+        if note is None:
+            return start, ""
+        content = f"{note}\n".encode()
+        return start + tail.rfind(content) + len(content), note
 
     def _tail(self, descriptor: int, size_bytes: int) -> tuple[int, bytes]:
         """Return where the last `size_bytes` begin, and them."""

@@ -1,7 +1,9 @@
 """The log of this process."""
 
+import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +17,12 @@ from agent.audit.files import (
 from agent.base.append_file import AppendFile, make_directory
 from agent.base.clock import Clock, to_ms
 from agent.base.disk import SYSTEM_DISK, Disk, sync_names
-from agent.base.errors import ConfigError, DeviceError, SpoolFullError
-from agent.base.lanes import Lane
+from agent.base.errors import ConfigError, DeviceError, IntegrityError, SpoolFullError
 from agent.base.segments import disk_errors
-from agent.trust.entries import Boot, Entry, Gap, Sealed, decode_entries, encode_entry
+from agent.trust.entries import Entry, Gap, decode_entries, decode_entry, encode_entry
 from agent.trust.header import FrameHeader
-from agent.trust.journal import encode_record
+from agent.trust.journal import encode_record, find_records
+from agent.trust.known import Known
 from agent.trust.merkle import Tree, leaf_hash, leaf_hashes
 from agent.trust.notes import (
     NO_NOTE,
@@ -32,6 +34,8 @@ from agent.trust.notes import (
     sign_checkpoint,
 )
 
+log = logging.getLogger(__name__)
+
 _SHARED_MODE: Final = 0o770  # two users of one group: whichever process comes first makes it
 _DIRECTORY_MODE: Final = 0o750
 
@@ -39,8 +43,9 @@ _DIRECTORY_MODE: Final = 0o750
 class AuditLog:
     """The log of this process. What `append` returned for survives a power cut.
 
-    Opening it reads what is there. A torn end, from a power cut in the midst of a write, is cut
-    off and a gap is written.
+    Opening it reads what is there. Where it did not end in good order, a gap is written. A torn
+    end, from a power cut in the midst of a write, is cut off; whole entries behind a damaged place
+    are entered again.
 
     Raises:
         IntegrityError: Entries that a checkpoint covers are damaged, missing or not the ones that
@@ -63,8 +68,7 @@ class AuditLog:
         """The latest time that any entry bears: time never runs back behind it."""
         self._tree = Tree()
         self._failed = False
-        self._boot = b""
-        self._last: dict[Lane, int] = {}
+        self._known = Known()
         with disk_errors(directory):
             make_directory(directory.parent, mode=_SHARED_MODE, disk=disk)
             make_directory(directory, mode=_DIRECTORY_MODE, disk=disk)
@@ -113,18 +117,15 @@ class AuditLog:
         self._write(b"".join(encode_record(content) for content in contents))
         for entry, content in zip(entries, contents, strict=True):
             self._tree.append(leaf_hash(content))
-            self._remember(entry)
+            self.latest_ms = max(self.latest_ms, entry.at_ms)
         return first
 
     def checkpoint(self) -> str:
-        """Return a signed note over all entries; a new one only when the log grew.
-
-        The note is written but not waited for: when a power cut takes it, the next start signs
-        the same entries again.
+        """Return a signed note over all entries that the disk has; a new one only when they grew.
 
         Raises:
             SpoolFullError: The disk is full; it may be tried again.
-            DeviceError: The disk failed.
+            DeviceError: The disk failed; this log is signed no more.
         """
         if self._note and self._head.size == self._tree.size:
             return self._note
@@ -141,33 +142,29 @@ class AuditLog:
         self._note, self._head = note, head
         return note
 
-    def unlogged(self, header: FrameHeader) -> bool:
-        """Tell whether a frame on disk is one of the last start that missed the log.
+    @property
+    def ended(self) -> bool:
+        """Whether this log ended in good order the time before, all of it signed."""
+        return self._known.ended
 
-        A frame is stored before it is logged, so a power cut may come between.
+    def unlogged(self, header: FrameHeader, sha256: bytes) -> bool:
+        """Tell whether a frame on disk is one of the last start that is not in the log.
+
+        A frame is stored before it is logged, so a power cut may come between; and entries that no
+        signature covered yet may be damaged or gone. To be asked at a start.
         """
-        after_last = header.first_sequence > self._last.get(header.lane, -1)
-        return header.boot == self._boot and after_last
+        return self._known.is_unlogged(header, sha256)
 
     def close(self) -> None:
-        """Sign what is there, wait for the signature and give the files back."""
+        """Sign what is there and give the files back."""
         try:
             self.checkpoint()
-            with disk_errors(self._notes.path):
-                self._notes.sync()
         finally:
             self._release()
 
     def _release(self) -> None:
         self._entries.close()
         self._notes.close()
-
-    def _remember(self, entry: Entry) -> None:
-        self.latest_ms = max(self.latest_ms, entry.at_ms)
-        if isinstance(entry, Sealed):
-            self._last[entry.lane] = entry.last
-        elif isinstance(entry, Boot):
-            self._boot, self._last = entry.boot, {}
 
     def _write(self, content: bytes) -> None:
         if self._failed:
@@ -195,16 +192,61 @@ class AuditLog:
             if self._tree.size == self._head.size:
                 require_head(self._head, size=self._tree.size, root=self._tree.root())
             self._tree.extend(leaves[signed:])
-            for entry in decode_entries(contents):
-                self._remember(entry)
+            for number, entry in enumerate(decode_entries(contents)):
+                self.latest_ms = max(self.latest_ms, entry.at_ms)
+                self._known.note(entry, signed=number < signed)
         if self._tree.size < self._head.size:
             require_head(self._head, size=self._tree.size, root=self._tree.root())
         self._entries.size_bytes = records.offset
         with disk_errors(self._entries.path):
             torn_bytes = self._disk.size_at(self._entries.path) - records.offset
+        unsigned = self._tree.size - self._head.size
+        if torn_bytes or unsigned:
+            self._mend(records.rest(), torn_bytes, unsigned=unsigned, at_ms=to_ms(clock.now()))
+
+    def _mend(self, rest: bytes, torn_bytes: int, *, unsigned: int, at_ms: int) -> None:
+        """Cut off what is no entry, enter again what is whole behind it, and say so.
+
+        Args:
+            rest: What stands behind the last whole entry.
+            torn_bytes: Its length.
+            unsigned: Whole entries before it that no signature covers.
+            at_ms: The time.
+        """
+        kept = find_entries(rest) if torn_bytes else []
+        kept_bytes = sum(len(encode_record(encode_entry(entry))) for entry in kept)
+        gap = Gap(
+            at_ms=at_ms,
+            cut_bytes=torn_bytes - kept_bytes,
+            kept=len(kept),
+            unsigned=unsigned + len(kept),
+        )
+        for entry in (gap, *kept):
+            self._known.note(entry, signed=False)
         if torn_bytes:
             self._entries.cut_back()
-            self.append(Gap(at_ms=to_ms(clock.now()), cut_bytes=torn_bytes))
+        self.append_all([gap, *kept])
+        _tell(gap, self._entries.path)
+
+
+def find_entries(rest: bytes) -> list[Entry]:
+    """Return the whole entries in what stands behind the last that could be reached."""
+    entries = []
+    for content in find_records(rest):
+        with suppress(IntegrityError):
+            entries.append(decode_entry(content))
+    return entries
+
+
+def _tell(gap: Gap, path: Path) -> None:
+    """Log how a log was found: damaged in its midst, or only without an orderly end."""
+    detail = f"{path}: {gap.cut_bytes} bytes cut, {gap.kept} entries behind them kept"
+    if gap.kept:
+        log.error("log damaged", extra={"detail": detail, "count": gap.unsigned})
+    elif gap.cut_bytes:
+        log.warning("log torn", extra={"detail": detail, "count": gap.unsigned})
+    else:
+        log.info("log not signed to its end", extra={"detail": detail, "count": gap.unsigned})
 
 
 def _require_origin(head: Checkpoint, origin: str, directory: Path) -> None:

@@ -62,11 +62,17 @@ class AppendFile:
     def cut_back(self) -> None:
         """Take away what was written but not acknowledged, as far as the disk lets us.
 
-        The cut itself is waited for, through a descriptor of its own: a power cut must not bring
-        back what the log will call dropped.
+        The next `append` waits for the cut, too; whoever appends no more calls `wait_for_cut`.
         """
         with suppress(OSError):
             self._disk.truncate(self._descriptor, self.size_bytes)
+
+    def wait_for_cut(self) -> None:
+        """Wait until a power cut cannot bring back what was cut, as far as the disk lets us.
+
+        Through a descriptor of its own: a sync that failed is never tried again on the same one.
+        """
+        with suppress(OSError):
             sync_bytes(self._disk, self.path)
 
     def close(self) -> None:

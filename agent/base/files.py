@@ -56,11 +56,17 @@ def read_secret(path: Path, *, limit_bytes: int) -> bytearray:
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace `path` by `content` so that a power cut leaves the old file or the new one.
 
+    Args:
+        path: May be there or not.
+        content: All of it.
+        mode: Exactly the permissions that the file will have.
+
     Raises:
         OSError: The disk refuses; the old file is still there.
     """
     temporary = path.with_name(f".{path.name}.new")
     with _make_anew(temporary, mode) as file:
+        os.fchmod(file.fileno(), mode)  # the umask may have taken some away
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -68,7 +74,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     sync_directory(path.parent)
 
 
-def replace_unsynced(path: Path, content: bytes) -> None:
+def replace_unsynced(path: Path, content: bytes, *, mode: int = SHARED_MODE) -> None:
     """Replace a file of a tmpfs in one step; nothing there outlives the power, so no sync.
 
     The other process may write in that folder too, and is not trusted; see `_make_anew`.
@@ -77,8 +83,8 @@ def replace_unsynced(path: Path, content: bytes) -> None:
         OSError: The folder refuses.
     """
     temporary = path.with_name(f".{path.name}.new")
-    with _make_anew(temporary, SHARED_MODE) as file:
-        os.fchmod(file.fileno(), SHARED_MODE)  # the umask may have taken the group away
+    with _make_anew(temporary, mode) as file:
+        os.fchmod(file.fileno(), mode)  # the umask may have taken the group away
         file.write(content)
     temporary.replace(path)
 

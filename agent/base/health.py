@@ -27,12 +27,22 @@ class WatchCounters:
     """
 
     frames: int = 0
+    """That the camera gave: frames_looked + frames_motionless + frames_shed + failed_frames."""
     broken_frames: int = 0
+    frames_looked: int = 0
+    """Frames in which plates were looked for."""
+    frames_motionless: int = 0
+    """Frames that showed the same as the last one that was looked at."""
+    frames_shed: int = 0
+    """Frames that were left out: the next one was there already, or the unit was behind or hot."""
     failed_frames: int = 0
     """Frames on which a stage failed; left out."""
     plates: int = 0
     """Plates found, each counted in every frame."""
     crops_read: int = 0
+    unread: int = 0
+    """Plates that passed and of which nothing was read: too small, cut by the edge of the picture,
+    or on frames that failed. They are no passages."""
     passages: int = 0
     """Vehicles that passed."""
     unreadable: int = 0
@@ -73,6 +83,28 @@ class WatchCounters:
     def as_dict(self) -> dict[str, int]:
         """Return the counters by name."""
         return asdict(self)
+
+
+@dataclass(slots=True, kw_only=True)
+class CameraState:
+    """How the camera on the unit is, and what it did since the start of the watcher."""
+
+    dropped_frames: int = 0
+    """Frames that the sensor took and nobody saw, by the gaps in its times."""
+    stale_frames: int = 0
+    """Frames that came without a time, or no newer than the one before; left out."""
+    stalls: int = 0
+    """Times that no frame came."""
+    restarts: int = 0
+    """Times that the sensor was stopped and started for it."""
+    reopens: int = 0
+    """Times that the camera was closed and opened for it."""
+    exposure_us: int = 0
+    """Of the last frame; 0 = not known."""
+    gain: float = 0.0
+    is_night: bool = False
+    at_ceiling: bool = False
+    """Exposure and gain are as high as they may be, and the picture is too dark."""
 
 
 @dataclass(slots=True, kw_only=True)

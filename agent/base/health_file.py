@@ -15,14 +15,17 @@ import msgspec
 from agent.base.clock import Clock, to_ms
 from agent.base.errors import ConfigError, IntegrityError
 from agent.base.files import read_handed, replace_unsynced
+from agent.base.health import CameraState
+from agent.base.textfile import write_textfile
+from agent.base.unit_state import UnitState
 
 HEALTH_LIMIT_BYTES: Final = 65_536
 TELL_INTERVAL_NS: Final = 5_000_000_000
 """How often a process tells of itself."""
 STALE_S: Final = 30.0
 """A file that is older belongs to a process that hangs or has ended."""
-RATE_SPAN_NS: Final = 60_000_000_000
-"""Rates are those of the last minute."""
+LATELY_NS: Final = 60_000_000_000
+"""What happened lately is what happened in the last minute."""
 
 Service = Literal["watch", "send"]
 
@@ -47,8 +50,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     hotlist_entries: int | None = None
     hotlist_issued_ms: int | None = None
     hotlist_expires_ms: int | None = None
+    hotlist_refusals: int = 0
+    """Hotlists that the watcher refused since its start."""
+    hotlist_refusal: str = ""
+    """Why the last one was; empty once a list was taken after it. Never holds a plate."""
     last_receipt_ms: int | None = None
     """The city's time in the newest receipt; the sender's."""
+    locked: bool = False
+    """The sender tries all the time whether the system lets it out elsewhere, and it does not."""
     policy_refusals: int = 0
     """Policies that this process refused since its start."""
     last_refusal: str = ""
@@ -63,9 +72,15 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     facts: Facts
     counters: dict[str, int]
-    per_minute: dict[str, float]
-    """How much each counter grew in the last minute, scaled to a minute."""
+    lately: dict[str, int]
+    """How much each counter grew in the last minute, or since the start where that is shorter."""
+    lately_s: float
+    """How long that was."""
     cpu_celsius: float | None = None
+    camera: CameraState | None = None
+    """Of the camera on the unit; the watcher's."""
+    unit: UnitState | None = None
+    """The machine and the queue."""
 
 
 class HealthFile:
@@ -75,7 +90,9 @@ class HealthFile:
         path: The file, `health_path`.
         facts: Asked at each writing.
         clock: The unit's.
-        celsius: Asked at each writing; None = not known.
+        look: Asked at each writing how the machine is; None = not at all.
+        camera: Told along; None = there is none.
+        textfile: Folder for monitoring (Prometheus' node exporter); None = nothing is written.
     """
 
     def __init__(
@@ -84,9 +101,12 @@ class HealthFile:
         *,
         facts: Callable[[], Facts],
         clock: Clock,
-        celsius: Callable[[], float | None] = lambda: None,
+        look: Callable[[], UnitState | None] = lambda: None,
+        camera: CameraState | None = None,
+        textfile: Path | None = None,
     ) -> None:
-        self._path, self._facts, self._clock, self._celsius = path, facts, clock, celsius
+        self._path, self._facts, self._clock, self._look = path, facts, clock, look
+        self._camera, self._textfile = camera, textfile
         self._told_ns: int | None = None
         self._past: deque[tuple[int, dict[str, int]]] = deque()
 
@@ -101,18 +121,25 @@ class HealthFile:
             return
         self._told_ns = now_ns
         current = dict(count())
-        while self._past and now_ns - self._past[0][0] > RATE_SPAN_NS:
+        while self._past and now_ns - self._past[0][0] > LATELY_NS:
             self._past.popleft()
         self._past.append((now_ns, current))
+        unit = self._look()
         health = Health(
             at_ms=to_ms(self._clock.now()),
             facts=self._facts(),
             counters=current,
-            per_minute=measure_rates(*self._past[0], now_ns, current),
-            cpu_celsius=self._celsius(),
+            lately=measure_growth(self._past[0][1], current),
+            lately_s=round((now_ns - self._past[0][0]) / 1e9, 1),
+            cpu_celsius=None if unit is None else unit.celsius,
+            camera=self._camera,
+            unit=unit,
         )
         with suppress(OSError):
             replace_unsynced(self._path, msgspec.json.encode(health))
+        if self._textfile is not None:
+            with suppress(OSError):
+                write_textfile(self._textfile, health.facts.service, msgspec.to_builtins(health))
 
     def remove(self) -> None:
         """Take the file away: the process ends in good order."""
@@ -152,11 +179,6 @@ def parse_health(content: bytes, *, place: str) -> Health:
         raise IntegrityError(message) from error
 
 
-def measure_rates(
-    then_ns: int, then: Mapping[str, int], now_ns: int, now: Mapping[str, int]
-) -> dict[str, float]:
-    """Return how much each counter grew, scaled to a minute; nothing where no time passed."""
-    if now_ns <= then_ns:
-        return {}
-    scale = RATE_SPAN_NS / (now_ns - then_ns)
-    return {name: round((count - then.get(name, 0)) * scale, 1) for name, count in now.items()}
+def measure_growth(then: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """Return how much each counter grew."""
+    return {name: count - then.get(name, 0) for name, count in now.items()}

@@ -23,8 +23,13 @@ SINCE_START: Final = 16
 
 def read_celsius(root: Path = Path("/")) -> float | None:
     """Return the temperature of the processor, None where the machine does not tell."""
+    return read_zone(root / ZONE)
+
+
+def read_zone(path: Path) -> float | None:
+    """Return the degrees that a file of the kernel tells in thousandths, None where it does not."""
     try:
-        return int((root / ZONE).read_text().strip()) / 1000
+        return int(path.read_text().strip()) / 1000
     except (OSError, ValueError):
         return None
 

@@ -4,7 +4,8 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Final
+from io import TextIOWrapper
+from typing import Final, TextIO
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -41,3 +42,9 @@ def set_up_logging(*, level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for library in TALKATIVE:
         logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def keep_order(stream: TextIO) -> None:
+    """Let lines go out as they are written, also into a pipe: between those of standard error."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(line_buffering=True)

@@ -4,6 +4,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
+from agent.base.errors import ConfigError
+
 HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that steer a terminal, turn the direction of writing or begin a new line."""
 
@@ -19,6 +21,19 @@ def show(text: str) -> str:
     A line feed is one of them.
     """
     return "".join(letter if is_plain(letter) else "?" for letter in text)
+
+
+def require_words(text: str, *, place: str) -> str:
+    """Return a text that says something and shows as what it is, without blanks at its ends.
+
+    Raises:
+        ConfigError: It is empty, blank or of signs alone, or has a control character.
+    """
+    words = text.strip()
+    if not any(map(str.isalnum, words)) or not is_plain(words):
+        message = f"{place}: found {show(text)!r}; expected words on one line"
+        raise ConfigError(message)
+    return words
 
 
 def find_hidden(value: object, path: str = "$") -> Iterator[str]:

@@ -15,6 +15,11 @@ class Source(Protocol):
         """As `Camera`."""
         ...
 
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that a newer one replaced before anybody asked for them."""
+        ...
+
     def frames(self) -> Iterator[Frame | None]:
         """As `Camera`; None each time that a moment has passed without a frame."""
         ...
@@ -42,11 +47,21 @@ class Camera(Protocol):
         """Frames that arrived damaged and were left out so far."""
         ...
 
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come at a pace of their own; if not, the camera waits to be asked."""
+        ...
+
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether the planes of a frame hold for as long as somebody holds the frame."""
+        ...
+
     def frames(self) -> Iterator[Frame]:
         """Give one frame after the other.
 
         The planes of a frame are views into the camera's buffer: they hold until the next frame
-        is asked for. To be called once.
+        is asked for, or for longer where `keeps_frames` says so. To be called once.
 
         Raises:
             InputError: A file or folder turns out to be unusable.

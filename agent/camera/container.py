@@ -1,6 +1,7 @@
 """What FFmpeg needs to be told and asked: opening, the video stream, luminance, durations."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -20,6 +21,7 @@ LUMA_FIRST = re.compile("gray|yuvj?4(20|22|44|40|11)p|nv(12|21|16|24|42)")
 """FFmpeg's pixel formats whose plane 0 is 8-bit luminance; all others are converted to gray."""
 ADDRESS = re.compile(r"^(rtsps?://)([^/]*@)?")
 """Beginning of an address, with the user and password that it may carry."""
+DEVICE = re.compile(r"/dev/video[0-9]{1,2}|/dev/v4l/by-(id|path)/[^/]+")
 TIMEOUTS_S = (10.0, 10.0)
 """To open and to read: a camera that is silent for longer is broken."""
 MISSING_S, MISSING_SHARE = 0.5, 0.1
@@ -31,22 +33,37 @@ def is_address(source: str) -> bool:
     return ADDRESS.match(source) is not None
 
 
+def is_device(source: str) -> bool:
+    """Tell a camera of the kernel (V4L2, most of them on USB) from everything else."""
+    return DEVICE.fullmatch(source) is not None
+
+
 def name_source(source: str) -> str:
     """Return `source` for messages: an address without its user and password."""
     return ADDRESS.sub(r"\1", source)
 
 
-def open_container(source: str) -> InputContainer:
-    """Return the open file or address.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a camera of the kernel is asked for; the driver gives what is nearest."""
+
+    size_px: tuple[int, int]
+    frames_per_s: float
+
+
+def open_container(source: str, wish: Wish | None = None) -> InputContainer:
+    """Return the open file, address or device.
 
     FFmpeg may use only the protocols named here, so a playlist in disguise reaches nothing else.
 
     Raises:
         InputError: The file is missing or is no video.
-        DeviceError: The address does not answer.
+        DeviceError: The address or device does not answer.
     """
     place = name_source(source)
     try:
+        if is_device(source):
+            return av.open(source, format="v4l2", container_options=choose_options(wish))
         if is_address(source):
             options = {"rtsp_transport": "tcp", "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls"}
             return av.open(source, container_options=options, timeout=TIMEOUTS_S)
@@ -56,11 +73,19 @@ def open_container(source: str) -> InputContainer:
         return av.open(f"file:{source}", container_options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        if is_address(source):
+        if is_address(source) or is_device(source):
             message = f"{place}: no answer ({reason}); expected a camera; check power and cable"
             raise DeviceError(message) from error
         message = f"{place}: cannot be opened ({reason}); expected a video that FFmpeg knows"
         raise InputError(message) from error
+
+
+def choose_options(wish: Wish | None) -> dict[str, str]:
+    """Return FFmpeg's options for a camera of the kernel (ffmpeg-devices, video4linux2)."""
+    if wish is None:
+        return {}
+    width, height = wish.size_px
+    return {"video_size": f"{width}x{height}", "framerate": f"{wish.frames_per_s:g}"}
 
 
 def prepare_stream(container: InputContainer, *, threads: int, place: str) -> VideoStream:

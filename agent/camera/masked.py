@@ -20,19 +20,26 @@ class MaskedCamera:
 
     def __init__(self, camera: Camera, polygons: Polygons) -> None:
         self._camera, self._polygons = camera, polygons
+        self._mask: Mask | None = None
 
     @property
     def broken_frames(self) -> int:
         """Frames that arrived damaged and were left out so far."""
         return self._camera.broken_frames
 
+    @property
+    def is_live(self) -> bool:
+        """As the camera within."""
+        return self._camera.is_live
+
+    @property
+    def keeps_frames(self) -> bool:
+        """As the camera within; the mask is the same for all frames of a size."""
+        return self._camera.keeps_frames
+
     def frames(self) -> Iterator[Frame]:
         """Give one frame after the other; see `Camera.frames`."""
-        mask: Mask | None = None
-        for frame in self._camera.frames():
-            if mask is None or mask.hidden.shape != frame.y.shape:
-                mask = draw_mask(self._polygons, shape=frame.y.shape, lores_shape=frame.lores.shape)
-            yield replace(frame, lores=blank_plane(frame.lores, mask), hidden=mask.hidden)
+        return map(self._hide, self._camera.frames())  # keeps no frame while it waits for the next
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -48,3 +55,10 @@ class MaskedCamera:
     ) -> None:
         """Give everything back."""
         self._camera.__exit__(kind, error, traceback)
+
+    def _hide(self, frame: Frame) -> Frame:
+        mask = self._mask
+        if mask is None or mask.hidden.shape != frame.y.shape:
+            mask = draw_mask(self._polygons, shape=frame.y.shape, lores_shape=frame.lores.shape)
+            self._mask = mask
+        return replace(frame, lores=blank_plane(frame.lores, mask), hidden=mask.hidden)

@@ -54,6 +54,16 @@ class PictureFolder:
         """Files that are no picture and were left out so far."""
         return self._broken
 
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come at a pace of their own."""
+        return self._paced
+
+    @property
+    def keeps_frames(self) -> bool:
+        """Yes: each picture has memory of its own."""
+        return True
+
     def frames(self) -> Iterator[Frame]:
         """Give the pictures that can be read.
 

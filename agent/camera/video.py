@@ -15,8 +15,10 @@ from agent.base.clock import Clock
 from agent.base.errors import DeviceError, HomeplateError, InputError
 from agent.base.records import Frame, Plane
 from agent.camera.container import (
+    Wish,
     find_start,
     is_address,
+    is_device,
     measure_missing_s,
     name_source,
     open_container,
@@ -29,9 +31,9 @@ USUAL_RATE = 30.0
 
 
 class VideoFile:
-    """Frames of a video file or an RTSP address."""
+    """Frames of a video file, an RTSP address or a camera of the kernel (V4L2)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what is left out has its usual value
         self,
         source: str,
         *,
@@ -40,29 +42,32 @@ class VideoFile:
         started_at: datetime | None = None,
         realtime: bool = False,
         threads: int = 1,
+        wish: Wish | None = None,
     ) -> None:
         """Open the video.
 
         Args:
-            source: Path of a file, or an rtsp:// address.
+            source: Path of a file, an rtsp:// address, or a device such as /dev/video0.
             make_lores: Makes the detector's view of a frame, `vision.image.shrink_plane`.
             clock: Paces the frames of a file and dates those of an address.
             started_at: Instant of a file's first frame; without it, the file's own creation
                 time, or else now.
             realtime: Give the frames of a file at the pace they were recorded.
             threads: Of the decoder.
+            wish: What a device is asked for.
 
         Raises:
             InputError: The file is missing, broken, has no video or an impossible size.
-            DeviceError: The address does not answer.
+            DeviceError: The address or device does not answer.
         """
         # FFmpeg would write to the process's standard error by itself.
         av.logging.set_level(None)
-        self._place, self._live = name_source(source), is_address(source)
+        self._place = name_source(source)
+        self._live = is_address(source) or is_device(source)
         self._clock, self._paced = clock, realtime and not self._live
         self._make_lores = make_lores
         self._broken = 0
-        self._container = open_container(source)
+        self._container = open_container(source, wish)
         try:
             self._stream = prepare_stream(self._container, threads=threads, place=self._place)
         except HomeplateError:
@@ -75,6 +80,16 @@ class VideoFile:
     def broken_frames(self) -> int:
         """Frames that could not be decoded and were left out so far."""
         return self._broken
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come at a pace of their own."""
+        return self._live or self._paced
+
+    @property
+    def keeps_frames(self) -> bool:
+        """Yes: FFmpeg counts who holds a buffer."""
+        return True
 
     def frames(self) -> Iterator[Frame]:
         """Give the frames in the order they are shown.

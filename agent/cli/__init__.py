@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from agent import __version__
 from agent.base.errors import ConfigError, HomeplateError
+from agent.base.log import keep_order
 from agent.base.memory import forbid_dumps
 
 COMMANDS = {
@@ -28,6 +29,8 @@ COMMANDS = {
     "flash": ("agent.cli.flash", "write a unit's bundle to its boot partition or an image"),
     "enroll": ("agent.cli.enroll", "the unit's first start: makes its keys, asks the city in"),
     "retire": ("agent.cli.retire", "the unit's end: destroys spool and keys, tells the city"),
+    "gps": ("agent.cli.gps", "on a vehicle: keep the last positions for the watcher"),
+    "egress": ("agent.cli.egress", "what may leave this unit: packet filter from the policy"),
     "models": ("agent.cli.models", "check the two networks against their manifest"),
 }
 """Name → module and one line of help; each module has `add_arguments` and `run`."""
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; results go to stdout, all else to stderr."""
     if arguments is None:  # a process of our own, not a call from another program
         forbid_dumps()
+        keep_order(sys.stdout)
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = next((word for word in given if not word.startswith("-")), "")
     try:

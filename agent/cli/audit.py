@@ -7,9 +7,8 @@ the unit's two log keys as they were enrolled. Neither the unit nor the city is 
 import argparse
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -38,9 +37,21 @@ from agent.trust.bundle import open_bundle, trust_root
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES
 from agent.trust.entries import Entry
 from agent.trust.frames import Damage, Found, encode_frame, frame_hash
-from agent.trust.notes import NOTE_LIMIT_BYTES, log_origin, peek_checkpoint, split_notes
+from agent.trust.notes import (
+    NOTE_LIMIT_BYTES,
+    log_origin,
+    open_checkpoint,
+    peek_checkpoint,
+    split_notes,
+)
 from agent.trust.policy import receipt_keys
-from agent.trust.review import LogContent, LogReview, review_log, review_receipts
+from agent.trust.review import (
+    LogContent,
+    LogReview,
+    check_unsigned_deletions,
+    review_log,
+    review_receipts,
+)
 from agent.trust.signatures import PublicKey, load_public_file
 
 _KEY_LIMIT_BYTES: Final = 16_384
@@ -92,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
     )
     told = None if args.all else TOLD
     print(json.dumps(describe(report)) if args.json else draw_table(report, told=told))
-    if report.findings:
-        first = report.findings[0]
+    if report.faults:
+        first = report.faults[0]
         message = f"{args.state}: {first.reason}: {first.detail}"
         raise IntegrityError(message)
     return 0
@@ -142,13 +153,17 @@ def _review(
 ) -> Report:
     book = Book()
     audit = state / "audit"
-    notes = {name: _read_notes(audit / name, disk) for name in ("watch", "send")}
     records = RecordFile(audit / "watch" / ENTRIES, disk)
     counted_bytes = _size_of(records.path, disk)
     spool, strangers = _read_spool(state / "spool", disk)
+    sent = RecordFile(audit / "send" / ENTRIES, disk)
+    sent_bytes = _size_of(sent.path, disk)
+    # Last: what stood there when the others were looked at is signed by now, or nobody will.
+    notes = {name: _read_notes(audit / name, disk) for name in ("watch", "send")}
     unit = _unit_of((*notes["watch"][0], *notes["send"][0]), state)
+    _refuse_swapped(notes["watch"][0], notes["send"][0], keys)
     send = review_log(
-        _open_log(RecordFile(audit / "send" / ENTRIES, disk), notes["send"][0], disk),
+        _open_log(sent, notes["send"][0], disk, sent_bytes),
         key=keys[1],
         origin=log_origin(unit, "send"),
         enter=book.enter,
@@ -172,6 +187,7 @@ def _review(
         *check_sequences(book),
         *check_uploads(book),
         *check_spool(book, logged, spool, unit=unit),
+        *check_unsigned_deletions(send, spool),
         *wrong,
         *missing,
         *strangers,
@@ -187,6 +203,29 @@ def _review(
         uncommitted=count_uncommitted(logged, spool),
         findings=findings,
     )
+
+
+def _refuse_swapped(
+    watched: Sequence[str], sent: Sequence[str], keys: tuple[PublicKey, PublicKey]
+) -> None:
+    """Tell a slip of the auditor from a log that was forged.
+
+    Raises:
+        ConfigError: Each log is signed by the key that was given for the other.
+    """
+    watch_key, send_key = keys
+    if watched and sent and _is_by(watched[-1], send_key) and _is_by(sent[-1], watch_key):
+        message = "--watch-key and --send-key are swapped: each log is signed by the other's key"
+        raise ConfigError(message)
+
+
+def _is_by(note: str, key: PublicKey) -> bool:
+    """Tell whether a key signed a checkpoint, of whatever log."""
+    try:
+        open_checkpoint(note, (key,), origin=peek_checkpoint(note).origin)
+    except IntegrityError:
+        return False
+    return True
 
 
 def _enter_counted(
@@ -228,17 +267,19 @@ def _size_of(path: Path, disk: Disk) -> int:
             return 0
 
 
-def _open_log(
-    records: RecordFile, notes: tuple[str, ...], disk: Disk, until: int | None = None
-) -> LogContent:
-    """Return a log; no batch of its entries lies across the place `until`."""
+def _open_log(records: RecordFile, notes: tuple[str, ...], disk: Disk, until: int) -> LogContent:
+    """Return a log; what stands behind the place `until` is recent."""
     path = records.path
     if not _size_of(path, disk):
-        return LogContent(entries=(), notes=notes, lengths=lambda: (0, 0))
+        return LogContent(
+            entries=(), recent=(), notes=notes, lengths=lambda: (0, 0), rest=lambda: b""
+        )
     return LogContent(
-        entries=chain(records.batches(until=until), records.batches()),
+        entries=records.batches(until=until),
+        recent=records.batches(),
         notes=notes,
         lengths=lambda: (records.offset, disk.size_at(path) - records.offset),
+        rest=records.rest,
     )
 
 
@@ -275,7 +316,9 @@ def _read_spool(
             frames = [item.frame for item in items if isinstance(item, Found)]
             found[lane, segment.path.stem] = SegmentContent(
                 frames={
-                    frame_hash(encode_frame(frame)): Origin(frame.header.unit, frame.header.boot)
+                    frame_hash(encode_frame(frame)): Origin(
+                        frame.header.unit, frame.header.boot, frame.header.first_sequence
+                    )
                     for frame in frames
                 },
                 closed=segment.closed,

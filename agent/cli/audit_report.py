@@ -31,9 +31,14 @@ class Report:
     findings: tuple[Finding, ...]
 
     @property
+    def faults(self) -> tuple[Finding, ...]:
+        """Findings that no honest unit leaves."""
+        return tuple(finding for finding in self.findings if finding.severity == "fault")
+
+    @property
     def passes(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
+        """Whether no fault was found."""
+        return not self.faults
 
     @property
     def deletions(self) -> Counter[str]:
@@ -86,15 +91,18 @@ def _finding_lines(report: Report, told: int | None) -> Iterator[str]:
     counts = Counter(item.reason for item in report.findings)
     for reason, count in counts.items():
         found = [item for item in report.findings if item.reason == reason][:told]
-        yield from (f"FOUND        {item.reason}: {item.detail}" for item in found)
+        head = "FOUND  " if found[0].severity == "fault" else "WARNING"
+        yield from (f"{head:<12} {item.reason}: {item.detail}" for item in found)
         if len(found) < count:
             yield f"             … {count - len(found):,} more of {reason}; --all tells them"
 
 
 def _result(report: Report) -> str:
-    counts = Counter(item.reason for item in report.findings)
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
-    return f"FAIL: {reasons}" if reasons else "PASS"
+    faults = Counter(item.reason for item in report.faults)
+    if faults:
+        return "FAIL: " + ", ".join(f"{count:,} {reason}" for reason, count in faults.items())
+    warnings = len(report.findings)
+    return f"PASS, with {warnings} warnings" if warnings else "PASS"
 
 
 def _logs(report: Report) -> tuple[tuple[str, LogReview], ...]:
@@ -149,7 +157,6 @@ def _notes(report: Report) -> Iterator[str]:
         (sum(item.lost for item in report.lanes), "reads were lost to damage of the card"),
     ]
     for name, log in _logs(report):
-        counts.append((log.unsigned, f"entries at the end of the {name} log are not signed yet"))
         counts.append((log.loose_bytes, f"bytes of an unfinished entry end the {name} log"))
     yield from (f"{count:,} {text}" for count, text in counts if count)
     if not report.send.size:

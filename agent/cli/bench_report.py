@@ -1,121 +1,171 @@
-"""The report of `bench video`: figures from the sums, as JSON and as a table for people."""
+"""The figures of `bench video`, clip by clip: what the table, the page and the gate are made of."""
 
-import resource
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+import onnxruntime
 
 from agent.base.records import PlateRead
-from agent.cli.bench_meter import BOARDS, Meter, project
-from agent.cli.bench_truth import Comparison, Vehicle, compare_reads
+from agent.cli.bench_boards import BOARDS, CAMERA_FPS, Heat, project
+from agent.cli.bench_run import Outcome
+from agent.cli.bench_truth import Comparison
 from agent.vision.manifest import Manifest
 
-NETWORKS = ("detect", "read")
-CAMERA = ("decode", "lores")
-"""Done by the image processor of a unit: not part of a projection."""
-STAGES = {
+Tree = dict[str, Any]
+
+NETWORKS: Final = ("detect", "read")
+CAMERA: Final = ("decode", "lores")
+"""Done by the image processor of a unit: no part of a projection, nor of the road's share."""
+STAGES: Final = {
     "decode": "decode the video",
     "lores": "low-resolution view",
+    "motion": "has anything moved?",
     "detect": "detector network",
     "pick": "pick plates",
     "track": "follow plates",
     "rectify": "straighten, decode characters",
     "read": "reader network",
     "vote": "vote, decide, keep crop",
+    "gate": "gate, gather",
+    "seal": "seal",
+    "spool": "spool, with its syncs",
+    "log": "log, with its syncs",
 }
 """Stage → what it does, in the order of the road."""
+HISTOGRAM_MS: Final = (0, 1, 2, 3, 4, 6, 8, 11, 15, 20, 30, 45, 65, 100, 150, 300, 1000)
 
 
-@dataclass(slots=True, kw_only=True)
-class Sums:
-    """What is counted while the video runs."""
+def make_report(outcome: Outcome, manifest: Manifest, *, board: str | None, heat: Heat) -> Tree:
+    """Return all figures of one clip; None stands for what was not measured.
 
-    meter: Meter = field(default_factory=Meter)
-    frames: int = 0
-    broken_frames: int = 0
-    plates: int = 0
-    """Plates found, each in every frame."""
-    crops: int = 0
-    """Crops read."""
-    detector_px: int = 0
-    """Pixels that went through the detector."""
-    wall_s: float = 0.0
-    latencies_ms: list[float] = field(default_factory=list)
-    reads: tuple[PlateRead, ...] = field(default=(), repr=False)
-
-    def count_picture(self, pixels: NDArray[np.uint8]) -> None:
-        """Count a picture (1, 1, h, w) for the detector."""
-        self.detector_px += pixels.size
-
-    def count_crops(self, pixels: NDArray[np.uint8]) -> None:
-        """Count crops (N, 1, h, w) for the reader."""
-        self.crops += len(pixels)
-
-
-def make_report(
-    sums: Sums, manifest: Manifest, *, truth: tuple[Vehicle, ...] | None, clip: str
-) -> dict[str, object]:
-    """Return all figures; `None` stands for what was not measured."""
-    frames, minutes = max(sums.frames, 1), sums.wall_s / 60 or 1e-9
-    gflop = count_gflop(sums, manifest)
-    cpu_ms = sums.meter.per_frame_ms(frames)
-    network_ms = sum(cpu_ms.get(stage, 0.0) for stage in NETWORKS)
-    other_ms = sum(cpu_ms.values()) - network_ms - sum(cpu_ms.get(name, 0.0) for name in CAMERA)
-    crops = sums.crops / frames
-    boards = [
-        project(board, gflop=gflop, other_ms=other_ms, reads_per_frame=crops) for board in BOARDS
-    ]
+    Args:
+        outcome: Of the run.
+        manifest: Of both networks.
+        board: Name of this Raspberry Pi; None on any other machine.
+        heat: Of the board after the run.
+    """
+    counters, tally = outcome.counters, outcome.tally
+    frames, minutes = max(counters.frames, 1), outcome.clip_s / 60
+    gflop = count_gflop(outcome, manifest)
+    cpu_ms = {stage: outcome.cpu_ns.get(stage, 0) / 1e6 / frames for stage in STAGES}
+    spent = split_cpu(cpu_ms)
     return {
-        "clip": clip,
-        "frames": sums.frames,
-        "broken_frames": sums.broken_frames,
-        "shed_frames": None,
-        "wall_s": sums.wall_s,
-        "frames_per_s": sums.frames / max(sums.wall_s, 1e-9),
-        "plates_found": sums.plates,
-        "plate_reads": sums.crops,
-        "plate_reads_per_minute": sums.crops / minutes,
-        "vehicles": len(sums.reads),
-        "vehicles_per_minute": len(sums.reads) / minutes,
-        "unreadable": sum(read.abstained for read in sums.reads),
-        "cpu_ms_per_frame": {stage: cpu_ms.get(stage, 0.0) for stage in STAGES},
-        "network_cpu_ms_per_frame": network_ms,
-        "other_cpu_ms_per_frame": other_ms,
-        "latency_ms": measure_latency(sums.latencies_ms),
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "clip": Path(outcome.order.clip).name,
+        "realtime": outcome.order.realtime,
+        "frames": counters.frames,
+        "frames_looked": counters.frames_looked,
+        "frames_motionless": counters.frames_motionless,
+        "frames_shed": counters.frames_shed,
+        "frames_failed": counters.failed_frames,
+        "broken_frames": counters.broken_frames,
+        "laps": len(tally.lap_starts),
+        "wall_s": outcome.wall_s,
+        "clip_s": outcome.clip_s,
+        "frames_per_s": counters.frames / max(outcome.wall_s, 1e-9),
+        "plates_found": counters.plates,
+        "plate_reads": outcome.work.crops,
+        "plate_reads_per_minute": counters.crops_read / minutes,
+        "crops_through_reader": outcome.work.crops,
+        "vehicles": tally.vehicles,
+        "vehicles_per_minute": tally.vehicles / minutes,
+        "unreadable": tally.unreadable,
+        "reads_kept": counters.sealed,
+        "reads_dropped": counters.dropped,
+        "cpu_ms_per_frame": cpu_ms,
+        **spent,
+        "process_cpu_ms_per_frame": outcome.process_ns / 1e6 / frames,
+        "kernel": {"cpu_ms": outcome.kernel.cpu_ms, "gflop_per_s": outcome.kernel.gflop_per_s},
+        "kernels_per_frame": spent["road_cpu_ms_per_frame"] / max(outcome.kernel.cpu_ms, 1e-9),
+        "latency_ms": describe_delays(outcome),
+        "peak_rss_mib": outcome.peak_rss_mib,
+        "start_rss_mib": outcome.start_rss_mib,
         "gflop_per_frame": gflop,
-        "projected": [asdict(board) for board in boards],
-        "truth": None if truth is None else describe_truth(compare_reads(sums.reads, truth)),
-        "reads": [describe_read(read) for read in sums.reads],
+        "board": describe_board(outcome, board, heat),
+        "projected": describe_projections(gflop, spent["other_cpu_ms_per_frame"], outcome, board),
+        "truth": describe_truth(tally.compared, minutes),
+        "moments": [asdict(moment) for moment in tally.moments],
+        "reads": [describe_read(read) for read in tally.listed],
     }
 
 
-def count_gflop(sums: Sums, manifest: Manifest) -> float:
+def split_cpu(cpu_ms: dict[str, float]) -> dict[str, float]:
+    """Return the CPU time of the networks, of all else on the road, and the share of the latter."""
+    network_ms = sum(cpu_ms[stage] for stage in NETWORKS)
+    road_ms = sum(spent for stage, spent in cpu_ms.items() if stage not in CAMERA)
+    return {
+        "road_cpu_ms_per_frame": road_ms,
+        "network_cpu_ms_per_frame": network_ms,
+        "other_cpu_ms_per_frame": road_ms - network_ms,
+        "share_outside_networks": (road_ms - network_ms) / max(road_ms, 1e-9),
+    }
+
+
+def count_gflop(outcome: Outcome, manifest: Manifest) -> float:
     """Return the work of both networks a frame; a multiplication and addition are two."""
     detector = manifest.detector
-    pictures = sums.detector_px / (detector.input_width_px * detector.input_height_px)
-    gmac = pictures * detector.gmac + sums.crops * manifest.reader.gmac
-    return 2 * gmac / max(sums.frames, 1)
+    pictures = outcome.work.detector_px / (detector.input_width_px * detector.input_height_px)
+    gmac = pictures * detector.gmac + outcome.work.crops * manifest.reader.gmac
+    return 2 * gmac / max(outcome.counters.frames, 1)
 
 
-def measure_latency(latencies_ms: list[float]) -> dict[str, float]:
-    """Return the median and the 95th percentile, frame handed over to its plates read."""
-    low, high = np.percentile(latencies_ms or [0.0], [50, 95]).tolist()
-    return {"p50": low, "p95": high}
-
-
-def describe_truth(comparison: Comparison) -> dict[str, object]:
-    """Return how the reads compare with the truth, with shares of the vehicles."""
-    vehicles = max(comparison.vehicles, 1)
-    return asdict(comparison) | {
-        "strict_accuracy": comparison.right / vehicles,
-        "strict_accuracy_of_guesses": comparison.right_guess / vehicles,
+def describe_delays(outcome: Outcome) -> Tree:
+    """Return how long a frame and, in real time, a read take."""
+    return {
+        "frame": describe_times(np.array(outcome.tally.frame_ms)),
+        "kept": describe_times(np.array(outcome.delays.kept_ms)),
     }
 
 
-def describe_read(read: PlateRead) -> dict[str, object]:
+def describe_times(times_ms: "np.ndarray[Any, np.dtype[np.float64]]") -> Tree | None:
+    """Return percentiles and a histogram, None without any."""
+    if not len(times_ms):
+        return None
+    low, high = np.percentile(times_ms, [50, 95]).tolist()
+    edges = np.array([*HISTOGRAM_MS, np.inf], float)
+    counts = np.histogram(times_ms, bins=edges)[0]
+    return {"p50": low, "p95": high, "most": float(times_ms.max()), "histogram": counts.tolist()}
+
+
+def describe_board(outcome: Outcome, board: str | None, heat: Heat) -> Tree | None:
+    """Return what this Raspberry Pi does at 30 frames a second: measured, not projected."""
+    if board is None:
+        return None
+    cores = os.cpu_count() or 1
+    busy_s = outcome.process_ns / 1e9 / max(outcome.counters.frames, 1)
+    share = busy_s * CAMERA_FPS / cores
+    return {"name": board, "cores": cores, "share_at_30_fps": share, **asdict(heat)}
+
+
+def describe_projections(
+    gflop: float, other_ms: float, outcome: Outcome, board: str | None
+) -> list[Tree]:
+    """Return what other boards would do; nothing on a real one."""
+    if board is not None:
+        return []
+    reads = outcome.counters.crops_read / max(outcome.counters.frames, 1)
+    return [
+        asdict(project(one, gflop=gflop, other_ms=other_ms, reads_per_frame=reads))
+        for one in BOARDS
+    ]
+
+
+def describe_truth(comparison: Comparison | None, minutes: float) -> Tree | None:
+    """Return how the reads compare with the truth; shares are None without any vehicle."""
+    if comparison is None:
+        return None
+    vehicles = comparison.vehicles
+    return asdict(comparison) | {
+        "strict_accuracy": comparison.right / vehicles if vehicles else None,
+        "strict_accuracy_of_guesses": comparison.right_guess / vehicles if vehicles else None,
+        "right_per_minute": comparison.right / minutes,
+    }
+
+
+def describe_read(read: PlateRead) -> Tree:
     """Return one vehicle; `bench` may print plates."""
     return {
         "text": read.text.characters,
@@ -127,74 +177,17 @@ def describe_read(read: PlateRead) -> dict[str, object]:
         "frames_seen": read.frames_seen,
         "frames_agreed": read.frames_agreed,
         "direction": read.direction.value,
-        "crop_bytes": len(read.crop_jpeg),
     }
 
 
-def draw_report(report: dict[str, Any]) -> str:
-    """Return the report as a table."""
-    blocks = (draw_speed(report), draw_stages(report), draw_boards(report), draw_reads(report))
-    return "\n\n".join((*blocks, draw_truth(report["truth"])))
-
-
-def draw_speed(report: dict[str, Any]) -> str:
-    """Return the heading and the rates."""
-    latency = report["latency_ms"]
-    rows = {
-        "frames": f"{report['frames']} ({report['broken_frames']} broken ones left out)",
-        "frames a second": f"{report['frames_per_s']:.1f}",
-        "plates found": f"{report['plates_found']} (each in every frame)",
-        "plate reads": f"{report['plate_reads']} ({report['plate_reads_per_minute']:.0f} a minute)",
-        "vehicles": f"{report['vehicles']} ({report['vehicles_per_minute']:.1f} a minute), "
-        f"{report['unreadable']} of them unreadable",
-        "frames shed": "not built yet",
-        "latency": f"p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms, frame to read",
-        "memory": f"{report['peak_rss_mib']:.0f} MiB at most",
+def describe_machine() -> Tree:
+    """Return where and with what was measured; no name of the machine."""
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "cores_allowed": len(os.sched_getaffinity(0)),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
     }
-    return "\n".join([report["clip"], *(f"  {name:<18}{value}" for name, value in rows.items())])
-
-
-def draw_stages(report: dict[str, Any]) -> str:
-    """Return CPU time by stage."""
-    stages = report["cpu_ms_per_frame"]
-    seeing = report["network_cpu_ms_per_frame"] + report["other_cpu_ms_per_frame"]
-    share = 100 * report["other_cpu_ms_per_frame"] / max(seeing, 1e-9)
-    lines = [f"  {STAGES[stage]:<32}{spent:8.3f}" for stage, spent in stages.items()]
-    lines.append(f"  {'detect to vote':<32}{seeing:8.3f}  {share:.0f} % outside the networks")
-    return "\n".join(["CPU milliseconds a frame", *lines])
-
-
-def draw_boards(report: dict[str, Any]) -> str:
-    """Return the projections."""
-    heading = f"Projected, not measured ({report['gflop_per_frame']:.3f} GFLOP a frame)"
-    lines = [
-        f"  projected {board['board']}: {board['core_ms']:.1f} core-ms a frame, "
-        f"{100 * board['share_at_30_fps']:.0f} % of 4 cores at 30 fps, "
-        f"{board['max_fps']:.0f} fps at most, {board['reads_per_minute']:.0f} plate reads a minute"
-        for board in report["projected"]
-    ]
-    return "\n".join([heading, *lines])
-
-
-def draw_reads(report: dict[str, Any]) -> str:
-    """Return one line a vehicle."""
-    lines = [
-        f"  {read['text'] or '-':<17}{'unreadable' if read['abstained'] else 'read':<12}"
-        f"weakest {read['min_char_confidence']:.2f}  "
-        f"frames {read['first_frame']}-{read['last_frame']}, "
-        f"{read['frames_agreed']} agreed  {read['direction']}"
-        for read in report["reads"]
-    ]
-    return "\n".join(["Vehicles", *(lines or ["  none"])])
-
-
-def draw_truth(truth: dict[str, Any] | None) -> str:
-    """Return how exact the reads are."""
-    if truth is None:
-        return "No truth given: nothing is said about accuracy."
-    return (
-        f"Strict accuracy {100 * truth['strict_accuracy']:.1f} % of {truth['vehicles']} vehicles "
-        f"({100 * truth['strict_accuracy_of_guesses']:.1f} % with guesses that abstained)\n"
-        f"  wrong {truth['wrong']}, abstained {truth['abstained']}, "
-        f"read twice {truth['repeated']}, missed {', '.join(truth['missed']) or 'none'}"
-    )

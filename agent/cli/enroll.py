@@ -71,9 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="source",
         type=Path,
-        default=BOOT_FOLDER,
         metavar="FOLDER",
         help=f"the flashed bundle ({BOOT_FOLDER})",
+    )
+    parser.add_argument(
+        "--only-install",
+        action="store_true",
+        help="put settings, policy and root in their places; ask nobody",
     )
 
 
@@ -87,17 +91,22 @@ def run(args: argparse.Namespace) -> int:
         RefusedError: The city refuses, and why.
         DeviceError: The disk refuses.
     """
-    clock = SystemClock()
+    clock, source = SystemClock(), args.source or BOOT_FOLDER
+    if args.source and not (source / MANIFEST).exists():
+        message = f"--from {source}: no bundle there ({MANIFEST} is missing)"
+        raise ConfigError(message)
     try:
-        settings = install(args.source, args.config, clock)
-        found = find_certificate(settings, clock)
-        if found is None:
-            found = enrol(settings, args.source / TOKEN, clock)
-        wipe_file(args.source / TOKEN)
+        settings = install(source, args.config, clock)
+        if args.only_install:
+            return 0
+        known = find_certificate(settings, clock)
+        found = known or enrol(settings, source / TOKEN, clock)
+        wipe_file(source / TOKEN)
     except OSError as error:
-        message = f"{error.filename or args.source}: the disk refuses ({error.strerror})"
+        message = f"{error.filename or source}: the disk refuses ({error.strerror})"
         raise DeviceError(message) from error
-    print(f"{settings.unit}: enrolled; certificate until {found.ends:%Y-%m-%d %H:%M} UTC")
+    how = "is enrolled already, nothing was changed" if known else "enrolled"
+    print(f"{settings.unit}: {how}; certificate until {found.ends:%Y-%m-%d %H:%M} UTC")
     return 0
 
 
@@ -109,6 +118,9 @@ def install(source: Path, config: Path, clock: Clock) -> Settings:
         OSError: The disk refuses.
     """
     if not (source / MANIFEST).exists():
+        if not config.exists():
+            message = f"{source}: no bundle there, and no {config}: flash the unit's bundle first"
+            raise ConfigError(message)
         return load_settings(config)
     bundle = load_bundle(source, names=(SETTINGS, POLICY, ROOT))
     content = bundle.files[SETTINGS]

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from base64 import b64encode
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,7 +14,15 @@ from agent.base.clock import SystemClock, from_ms, to_ms
 from agent.base.errors import ConfigError, CredentialError, DeviceError, InputError, IntegrityError
 from agent.base.files import read_bounded, read_secret, write_whole
 from agent.cli.hotlist_table import TABLE_LIMIT_BYTES, Table, read_table
-from agent.gate import Hotlist, index_hotlist
+from agent.cli.key_files import (
+    KEY_LIMIT_BYTES,
+    choose_passphrase,
+    read_passphrase,
+    require_new,
+    write_new,
+)
+from agent.cli.terminal import Progress
+from agent.gate import GateRules, Hotlist, index_hotlist
 from agent.trust.bundle import Decision, open_bundle, trust_root
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES
 from agent.trust.hotlist import (
@@ -28,11 +36,18 @@ from agent.trust.hotlist import (
     unpack_columns,
 )
 from agent.trust.hotlist_entries import ListTerms, sign_entries
-from agent.trust.keys import Signer, encode_private_key, generate_signer, load_signer
+from agent.trust.keys import (
+    Signer,
+    encode_private_key,
+    encode_protected_key,
+    generate_signer,
+    is_protected,
+    load_protected_signer,
+    load_signer,
+)
 from agent.trust.roles import ROLE_LIMIT_BYTES
 
 HOUR_MS = 3_600_000
-KEY_LIMIT_BYTES = 16_384
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     key = actions.add_parser("key", help="draw a key that signs hotlists")
     key.add_argument("file", type=Path, metavar="FILE", help="new file for the private key")
+    key.add_argument(
+        "--no-passphrase",
+        action="store_true",
+        help="for a machine that signs by itself: whoever copies the file can sign lists",
+    )
     sign = actions.add_parser("sign", help="make the signed list of a CSV table")
     sign.add_argument("table", type=Path, metavar="CSV", help="plate,state,purpose,agency,case,…")
     sign.add_argument("--key", type=Path, required=True, help="private key of `hotlist key`")
@@ -54,8 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sign.add_argument(
         "--list-version", type=int, metavar="N", help="higher than any before (now, in seconds)"
     )
+    sign.add_argument("--empty", action="store_true", help="sign a list without any entry")
+    for action in (key, sign):
+        action.add_argument(
+            "--passphrase-file",
+            type=Path,
+            metavar="FILE",
+            help="its first line is the key's passphrase; without, it is asked for",
+        )
     verify = actions.add_parser("verify", help="check a signed list, count what is in it")
     near = actions.add_parser("near-misses", help="try every plate one character off an entry")
+    near.add_argument("--all", action="store_true", help="also of a list of more than 10,000")
     for action in (verify, near):
         action.add_argument("list", type=Path, metavar="FILE", help="the signed list")
         action.add_argument("--json", action="store_true", help="for machines")
@@ -79,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     """
     match args.action:
         case "key":
-            return _make_key(args.file)
+            return _make_key(args)
         case "sign":
             return _sign(args, SystemClock().now())
         case "verify":
@@ -88,25 +117,24 @@ def run(args: argparse.Namespace) -> int:
             return _try_near_misses(args)
 
 
-def _make_key(path: Path) -> int:
-    if path.exists():
-        message = f"{path}: exists already; name a new file"
-        raise ConfigError(message)
+def _make_key(args: argparse.Namespace) -> int:
+    path: Path = args.file
+    public = path.with_suffix(".pub")
+    require_new(path, public)
     signer = generate_signer()
-    try:
-        write_whole(path, encode_private_key(signer), mode=0o600)
-        write_whole(path.with_suffix(".pub"), signer.public_spki, mode=0o644)
-    except OSError as error:
-        message = f"{path}: cannot be written ({error.strerror})"
-        raise DeviceError(message) from error
-    print(b64encode(signer.public_spki).decode())
-    print("the line above goes into the policy's hotlist keys", file=sys.stderr)
+    if args.no_passphrase:
+        content = encode_private_key(signer)
+    else:
+        content = encode_protected_key(signer, choose_passphrase(args.passphrase_file, path))
+    write_new(path, content, 0o600)
+    write_new(public, signer.public_spki, 0o644)
+    print(f"{path}: private key {signer.key_id.hex()}, keep it where lists are signed")
+    print(f"{public}: public key, for `homeplate policy edit --hotlist-key AGENCY={public}`")
     return 0
 
 
 def _sign(args: argparse.Namespace, now: datetime) -> int:
     decision = _open_policy(args)
-    signer = _load_key(args.key, decision)
     if not 0 < args.hours * HOUR_MS <= LIFE_LIMIT_MS:
         message = f"--hours {args.hours}: expected 1 to {LIFE_LIMIT_MS // HOUR_MS}"
         raise ConfigError(message)
@@ -116,6 +144,12 @@ def _sign(args: argparse.Namespace, now: datetime) -> int:
         now=now,
         place=str(args.table),
     )
+    _require_entries(table, args)
+    signer = _load_key(args)
+    agency = _agency_of(signer.key_id, decision)
+    if agency is None:
+        message = f"{args.key}: the policy does not name this key; units would refuse the list"
+        raise CredentialError(message)
     issued_ms = to_ms(now)
     terms = ListTerms(
         version=_next_version(args, issued_ms),
@@ -128,9 +162,24 @@ def _sign(args: argparse.Namespace, now: datetime) -> int:
         message = f"{args.table}: {error}"
         raise InputError(message) from error
     _write(args.out, content)
-    print(f"{args.out}: {_describe(head)}")
+    print(f"{args.out}: {_describe(head)}, signed by {agency}")
     _tell_left_out(table)
     return 0
+
+
+def _require_entries(table: Table, args: argparse.Namespace) -> None:
+    """Refuse a list that would take every look-out back, unless that is what is wanted.
+
+    Raises:
+        InputError: There is no entry in it and `--empty` was not said, or the other way round.
+    """
+    if not table.entries and not args.empty:
+        found = f"all {table.expired} entries are over already" if table.expired else "no entries"
+        message = f"{args.table}: {found}; nothing was signed. Say --empty to look for nothing"
+        raise InputError(message)
+    if table.entries and args.empty:
+        message = f"{args.table}: --empty was said, but there are {len(table.entries)} entries"
+        raise InputError(message)
 
 
 def _next_version(args: argparse.Namespace, issued_ms: int) -> int:
@@ -146,8 +195,9 @@ def _next_version(args: argparse.Namespace, issued_ms: int) -> int:
 
 
 def _verify(args: argparse.Namespace, now: datetime) -> int:
-    head, hotlist = _open_list(args)
-    purposes = _count_purposes(hotlist)
+    decision = _open_policy(args)
+    head, hotlist = _open_list(args, decision)
+    signed_by, purposes = _agency_of(head.key_id, decision), _count_purposes(hotlist)
     expired = hotlist.is_expired(now_ms=to_ms(now))
     if args.json:
         told: dict[str, object] = {
@@ -158,10 +208,12 @@ def _verify(args: argparse.Namespace, now: datetime) -> int:
             "expired": expired,
             "purposes": purposes,
             "agencies": list(head.agencies),
+            "signed_by": signed_by,
         }
         print(json.dumps(told))
     else:
-        print(_describe(head) + (", EXPIRED: units raise no alerts" if expired else ""))
+        end = ", EXPIRED: units raise no alerts" if expired else ""
+        print(f"{_describe(head)}, signed by {signed_by}{end}")
         for purpose, count in purposes.items():
             print(f"  {purpose:<32}{count:>10,}")
     return 0
@@ -173,30 +225,51 @@ def _count_purposes(hotlist: Hotlist) -> Mapping[str, int]:
 
 
 def _try_near_misses(args: argparse.Namespace) -> int:
-    from agent.cli.near_misses import count_near_misses  # noqa: PLC0415 -- an evaluation: seldom
+    from agent.cli.near_misses import SAMPLE, count_near_misses  # noqa: PLC0415 -- seldom
 
-    head, hotlist = _open_list(args)
-    found = count_near_misses(hotlist, now_ms=head.issued_ms)
+    decision = _open_policy(args)
+    head, hotlist = _open_list(args, decision)
+    policy = decision.policy
+    rules = GateRules(
+        mode=policy.mode,
+        min_hit_confidence=policy.min_hit_confidence,
+        min_hit_frames=policy.min_hit_frames,
+    )
+    found = count_near_misses(
+        hotlist,
+        rules,
+        now_ms=head.issued_ms,
+        sample=None if args.all else SAMPLE,
+        report=Progress("plates tried", sys.stderr, time.monotonic_ns).report,
+    )
     if args.json:
         print(json.dumps(asdict(found) | {"false_alert_rate": found.false_alert_rate}))
     else:
-        print(f"entries                          {found.entries:>14,}")
-        print(f"plates one character off         {found.tried:>14,}")
+        print(f"plates in the list               {found.plates:>14,}")
+        some = "" if found.sampled == found.plates else "  (a sample; --all for all)"
+        print(f"  with all confusions tried      {found.sampled:>14,}{some}")
+        print(f"sure reads one character off     {found.tried:>14,}")
         print(f"  listed in their own right      {found.listed:>14,}  (left out)")
         print(f"false alerts                     {found.alerts:>14,}")
         print(f"false alert rate                 {found.false_alert_rate:>14.6f}")
-    if found.alerts:
-        message = f"{found.alerts} plates that are not on the list raise alerts: matching is loose"
+    if found.alerts or found.silent:
+        message = f"{found.alerts} plates that are not on the list raise alerts, {found.silent} "
+        message += "that are on it do not: the gate does not match exactly"
         raise IntegrityError(message)
     return 0
 
 
-def _open_list(args: argparse.Namespace) -> tuple[SignedHotlist, Hotlist]:
-    decision = _open_policy(args)
+def _open_list(args: argparse.Namespace, decision: Decision) -> tuple[SignedHotlist, Hotlist]:
     content = read_bounded(args.list, limit_bytes=HOTLIST_LIMIT_BYTES)
-    head = open_hotlist(content, decision.hotlist_keys)
+    head = open_hotlist(content, [key for _, key in decision.hotlist_keys])
     require_purposes(head, decision.policy.purposes)
     return head, index_hotlist(head, unpack_columns(head))
+
+
+def _agency_of(key_id: bytes, decision: Decision) -> str | None:
+    """Return who signs with a key, as the policy names them."""
+    named = (agency for agency, key in decision.hotlist_keys if key.key_id == key_id)
+    return next(named, None)
 
 
 def _open_policy(args: argparse.Namespace) -> Decision:
@@ -206,12 +279,12 @@ def _open_policy(args: argparse.Namespace) -> Decision:
     return open_bundle(content, trusted=root, now=None, place=str(args.policy))
 
 
-def _load_key(path: Path, decision: Decision) -> Signer:
-    signer = load_signer(read_secret(path, limit_bytes=KEY_LIMIT_BYTES), place=str(path))
-    if signer.public_key not in decision.hotlist_keys:
-        message = f"{path}: the policy does not name this key; units would refuse the list"
-        raise CredentialError(message)
-    return signer
+def _load_key(args: argparse.Namespace) -> Signer:
+    content, place = read_secret(args.key, limit_bytes=KEY_LIMIT_BYTES), str(args.key)
+    if not is_protected(content):
+        return load_signer(read_secret(args.key, limit_bytes=KEY_LIMIT_BYTES), place=place)
+    passphrase = read_passphrase(args.passphrase_file, args.key)
+    return load_protected_signer(content, passphrase, place=place)
 
 
 def _write(path: Path, content: bytes) -> None:

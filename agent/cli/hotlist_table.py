@@ -4,7 +4,7 @@ Every error names the line and what is wrong with it, never the plate.
 """
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -17,7 +17,8 @@ COLUMNS: Final = ("plate", "state", "purpose", "agency", "case", "expires")
 OPTIONAL: Final = frozenset({"state"})
 """May be empty in a line."""
 TABLE_LIMIT_BYTES: Final = 268_435_456
-ERRORS_TOLD: Final = 10
+ERRORS_TOLD: Final = 200
+"""More of them are one mistake in all lines."""
 AGENCY_CHARACTERS: Final = 64
 CASE_CHARACTERS: Final = 32
 STATE_CHARACTERS: Final = 6
@@ -49,14 +50,17 @@ def read_table(content: bytes, *, purposes: Sequence[str], now: datetime, place:
         place: Its name, for messages.
 
     Raises:
-        InputError: The heading or at least one line is wrong; the first ten lines are named.
+        InputError: The heading or at least one line is wrong; the wrong lines are named.
     """
-    rows = _split(content, place)
+    lines = _decode(content, place)
+    names = _read_heading(lines, place)
     found, wrong, expired = [], [], 0
     now_minute = to_ms(now) // _MINUTE_MS
-    for number, row in rows:
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip(" ,;\t"):
+            continue
         try:
-            entry = _read_line(row, purposes)
+            entry = _read_line(_split(line, names), purposes)
         except (_LineError, IntegrityError) as error:
             wrong.append(f"line {number}: {error}")
             continue
@@ -70,26 +74,25 @@ def read_table(content: bytes, *, purposes: Sequence[str], now: datetime, place:
     return Table(entries=entries, expired=expired, repeated=len(found) - len(entries))
 
 
-def _split(content: bytes, place: str) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Yield the number and the fields of each line that holds something."""
+def _decode(content: bytes, place: str) -> list[str]:
     try:
-        lines = content.decode("utf-8-sig").splitlines()
+        return content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         message = f"{place}: byte {error.start} is not UTF-8; save the table as CSV UTF-8"
         raise InputError(message) from error
-    names = _read_heading(lines, place)
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip(" ,;\t"):
-            continue
-        try:
-            fields = next(csv.reader([line], strict=True))
-        except csv.Error as error:
-            message = f"{place}: line {number}: a quotation mark is not closed"
-            raise InputError(message) from error
-        if len(fields) != len(names):
-            message = f"{place}: line {number}: found {len(fields)} fields; expected {len(names)}"
-            raise InputError(message)
-        yield number, {name: text.strip() for name, text in zip(names, fields, strict=True)}
+
+
+def _split(line: str, names: Sequence[str]) -> Mapping[str, str]:
+    """Return the fields of a line by their names."""
+    try:
+        fields = next(csv.reader([line], strict=True))
+    except csv.Error as error:
+        message = "a quotation mark is not closed"
+        raise _LineError(message) from error
+    if len(fields) != len(names):
+        message = f"found {len(fields)} fields; expected {len(names)}"
+        raise _LineError(message)
+    return {name: text.strip() for name, text in zip(names, fields, strict=True)}
 
 
 def _read_heading(lines: Sequence[str], place: str) -> tuple[str, ...]:

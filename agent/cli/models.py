@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.base.errors import ConfigError
 from agent.base.files import read_bounded
 from agent.base.settings import DetectSettings, ModelSettings
 from agent.cli.model_folder import MANIFEST_LIMIT_BYTES, MANIFEST_NAME, find_folder
 from agent.detect import Detector
 from agent.read import Reader
-from agent.vision.manifest import DetectorSpec, Manifest, ReaderSpec, parse_manifest
+from agent.vision.manifest import DetectorSpec, FileSpec, Manifest, ReaderSpec, parse_manifest
+from agent.vision.patterns import make_patterns
 from agent.vision.session import OnnxNetwork, check_digest
 
 MODEL_LIMIT_BYTES = 64 * 1024 * 1024
@@ -42,8 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check both files, open both networks, feed each an empty picture."""
+    """Check all files, open both networks, feed each an empty picture."""
     models = open_models(ModelSettings(directory=args.models), DetectSettings())
+    if models.manifest.detector.int8 or models.manifest.reader.int8:
+        open_models(ModelSettings(directory=args.models, precision="int8"), DetectSettings())
     report = {
         "models_sha256": models.manifest_sha256.hex(),
         "detector": describe(models.manifest.detector, outputs=try_detector(models)),
@@ -80,12 +84,14 @@ def open_models(settings: ModelSettings, detect: DetectSettings) -> Models:
     """Return both networks after their SHA-256 was found to be that of the manifest.
 
     Raises:
-        ConfigError: A file is missing, or the manifest cannot be read.
+        ConfigError: A file is missing, the manifest cannot be read, or it names no file of the
+            precision that is asked for.
         IntegrityError: A file is not the one that the manifest names.
     """
     folder = find_folder(settings.directory)
     content = read_bounded(folder / MANIFEST_NAME, limit_bytes=MANIFEST_LIMIT_BYTES)
     manifest = parse_manifest(content, place=str(folder / MANIFEST_NAME))
+    require_precision(manifest, settings, place=str(folder / MANIFEST_NAME))
     return Models(
         manifest=manifest,
         manifest_sha256=hashlib.sha256(content).digest(),
@@ -94,19 +100,56 @@ def open_models(settings: ModelSettings, detect: DetectSettings) -> Models:
     )
 
 
+def open_network(
+    folder: Path,
+    spec: DetectorSpec | ReaderSpec,
+    settings: ModelSettings,
+    *,
+    inputs: str,
+    outputs: tuple[str, ...],
+) -> OnnxNetwork:
+    """Return a network from the file that the settings choose.
+
+    Raises:
+        ConfigError: It is missing.
+        IntegrityError: The file is not the one that the manifest names.
+    """
+    named = choose_file(spec, settings)
+    place = folder / named.file
+    content = read_bounded(place, limit_bytes=MODEL_LIMIT_BYTES)
+    return OnnxNetwork(
+        check_digest(content, sha256=named.sha256, place=str(place)),
+        place=str(place),
+        inputs=inputs,
+        outputs=outputs,
+        threads=settings.threads,
+    )
+
+
+def choose_file(
+    spec: DetectorSpec | ReaderSpec, settings: ModelSettings
+) -> FileSpec | DetectorSpec | ReaderSpec:
+    """Return the file of the precision that is asked for; a network may have but one."""
+    return spec.int8 if settings.precision == "int8" and spec.int8 is not None else spec
+
+
+def require_precision(manifest: Manifest, settings: ModelSettings, *, place: str) -> None:
+    """Make sure that the manifest names a file of the precision that is asked for.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    named = manifest.detector.int8 or manifest.reader.int8
+    if settings.precision == "int8" and named is None:
+        message = f'{place}: names no int8 file; expected one, or $.models.precision = "fp32"'
+        raise ConfigError(message)
+
+
 def open_detector(
     folder: Path, spec: DetectorSpec, settings: ModelSettings, detect: DetectSettings
 ) -> Detector:
     """Return the detector, ready for use."""
-    place = folder / spec.file
-    content = read_bounded(place, limit_bytes=MODEL_LIMIT_BYTES)
-    network = OnnxNetwork(
-        check_digest(content, sha256=spec.sha256, place=str(place)),
-        place=str(place),
-        inputs="image",
-        outputs=("scores", "corners"),
-        threads=settings.threads,
-    )
+    network = open_network(folder, spec, settings, inputs="image", outputs=("scores", "corners"))
     threshold = spec.threshold if detect.threshold is None else detect.threshold
     return Detector(
         network=network, stride=spec.stride, threshold=threshold, max_plates=detect.max_plates
@@ -115,15 +158,7 @@ def open_detector(
 
 def open_reader(folder: Path, spec: ReaderSpec, settings: ModelSettings) -> Reader:
     """Return the reader, ready for use."""
-    place = folder / spec.file
-    content = read_bounded(place, limit_bytes=MODEL_LIMIT_BYTES)
-    network = OnnxNetwork(
-        check_digest(content, sha256=spec.sha256, place=str(place)),
-        place=str(place),
-        inputs="crops",
-        outputs=("log_probs",),
-        threads=settings.threads,
-    )
+    network = open_network(folder, spec, settings, inputs="crops", outputs=("log_probs",))
     return Reader(
         network=network,
         size_px=spec.size_px,
@@ -131,4 +166,5 @@ def open_reader(folder: Path, spec: ReaderSpec, settings: ModelSettings) -> Read
         alphabet=spec.alphabet,
         temperature=spec.temperature,
         threshold=spec.threshold,
+        patterns=make_patterns(spec.patterns, alphabet=spec.alphabet),
     )

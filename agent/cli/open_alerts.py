@@ -7,11 +7,14 @@ import msgspec
 
 from agent.base.clock import from_ms
 from agent.base.hits import LEAD_ONLY
+from agent.base.place import Place
 from agent.trust.alerts import StoredAlert, StoredEnd
 from agent.trust.contents import DIRECTIONS, QUARTERS, StoredRead
 from agent.trust.header import FrameHeader
 
 _CERTAIN = 255
+DEGREE = 10_000_000
+"""Places are stored in its parts."""
 
 
 def read_fields(read: StoredRead) -> dict[str, object]:
@@ -20,7 +23,18 @@ def read_fields(read: StoredRead) -> dict[str, object]:
     fields["confidences"] = [round(value / _CERTAIN, 3) for value in read.confidences]
     fields["direction"] = DIRECTIONS[read.direction]
     fields["corners"] = [number / QUARTERS for number in read.corners]
-    return fields
+    del fields["place"]
+    return fields if read.place is None else fields | {"place": place_fields(read.place)}
+
+
+def place_fields(place: Place) -> dict[str, object]:
+    """Return for machines where a vehicle unit was."""
+    return {
+        "latitude": place.latitude_e7 / DEGREE,
+        "longitude": place.longitude_e7 / DEGREE,
+        "error_m": place.error_dm / 10,
+        "fix_ms": place.fix_ms,
+    }
 
 
 def alert_fields(alert: StoredAlert) -> dict[str, object]:
@@ -61,11 +75,16 @@ def draw_alert(header: FrameHeader, alert: StoredAlert) -> Iterator[str]:
     yield f"  agreed      {read.frames_agreed} looks of {read.frames_seen} frames" + (
         "" if alert.complete else ", vehicle in view when the alert was made"
     )
+    if read.place is not None:
+        place = read.place
+        degrees = f"{place.latitude_e7 / DEGREE:.6f}, {place.longitude_e7 / DEGREE:.6f}"
+        yield f"  unit at     {degrees}, within {place.error_dm / 10:.0f} m"
     for match in alert.matches:
         state = match.state or "state not known"
-        until = f"until {_tell_ms(match.expires_ms)[:16]}"
+        until = f"until {_tell_minute(match.expires_ms)}"
         yield f"  wanted      {state}, {match.purpose}, {match.agency}, case {match.case}, {until}"
-    yield f"  hotlist     version {alert.list_version}, {_tell_age(list_age_s(alert))} old"
+    issued = f"of {_tell_minute(alert.list_issued_ms)}, {_tell_age(list_age_s(alert))} old"
+    yield f"  hotlist     {issued}, version {alert.list_version}"
     if alert.jpeg:
         yield f"  picture     {name_picture(header, alert.sequence)} (--crops FOLDER writes it)"
 
@@ -92,6 +111,10 @@ def name_picture(header: FrameHeader, sequence: int) -> str:
 
 def _tell_ms(instant_ms: int) -> str:
     return from_ms(instant_ms).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _tell_minute(instant_ms: int) -> str:
+    return from_ms(instant_ms).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _tell_age(seconds: float) -> str:

@@ -11,7 +11,7 @@ from agent.base.settings import Settings, SpoolSettings
 from agent.cli.lists import list_rules
 from agent.cli.unit import Unit
 from agent.gate import GateRules
-from agent.pipeline.keeping import Renewal, Rules
+from agent.pipeline.decisions import Renewal, Rules
 from agent.pipeline.pickup import HotlistPickup
 from agent.read import CERTAIN_LOOKS
 from agent.trust.bundle import Decision

@@ -7,7 +7,8 @@ key of its own. Nothing here needs a network; folders and files go round on a st
 import argparse
 from pathlib import Path
 
-from agent.cli.policy_edit import diff, edit, init, make_office_key, replace_offices
+from agent.cli.policy_edit import diff, edit
+from agent.cli.policy_init import init, make_office_key, replace_offices
 from agent.cli.policy_page import render
 from agent.cli.policy_sign import publish, sign, verify
 

@@ -11,17 +11,14 @@
 No private key lies here: each office keeps its own.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
-from agent.base.errors import ConfigError, DeviceError
+from agent.base.errors import ConfigError, DeviceError, PolicyError
 from agent.base.files import read_bounded, write_whole
+from agent.cli.policy_draft import decode_draft, find_gap
 from agent.trust.bundle import Decision, open_bundle, trust_root
 from agent.trust.bundle_files import (
     BUNDLE_LIMIT_BYTES,
@@ -60,19 +57,24 @@ class Book:
         return load_bundle(path) if path.exists() else None
 
     @property
+    def pending(self) -> Bundle | None:
+        """What is being signed."""
+        return self.bundle(PENDING)
+
+    @property
     def newest(self) -> Bundle | None:
         """What is being signed, or else what was published last."""
-        return self.bundle(PENDING) or self.bundle(CURRENT)
+        return self.pending or self.bundle(CURRENT)
 
     def roots(self) -> tuple[bytes, ...]:
-        """Return the chain of roots, the first one alone before anything was published.
+        """Return the chain of roots, the first one alone before anything was made pending.
 
         Raises:
             ConfigError: The folder was not begun.
         """
-        newest = self.bundle(CURRENT)
+        newest = self.newest
         if newest is not None:
-            return newest.roots
+            return newest.roots  # with the new keys of an office, where they are pending
         return (read_bounded(self.folder / ROOT, limit_bytes=BUNDLE_LIMIT_BYTES),)
 
     def files(self) -> BundleFiles:
@@ -85,6 +87,47 @@ class Book:
             read_bounded(self.folder / name, limit_bytes=BUNDLE_LIMIT_BYTES) for name in FILES
         )
         return BundleFiles(policy=policy, models=models, hotlist_keys=hotlist_keys)
+
+    def why_idle(self) -> str:
+        """Return why there is nothing to sign, and what to do; for while nothing is pending.
+
+        Raises:
+            ConfigError, PolicyError: A file cannot be read.
+        """
+        if not (self.folder / POLICY_FILE).exists():
+            return "there is no draft; begin one with `homeplate policy init`"
+        files, current = self.files(), self.bundle(CURRENT)
+        if current is not None and files == current.files:
+            return "the draft is what was published last; change it with `homeplate policy edit`"
+        missing = self._judge_draft(files)
+        if missing:
+            return f"the draft is not ready: {missing}; mend it with `homeplate policy edit`"
+        return "the draft was changed by hand; look at it and save it with `homeplate policy edit`"
+
+    def find_stray(self) -> str:
+        """Return in what the draft differs from what is pending, empty where it does not.
+
+        Raises:
+            ConfigError, PolicyError: A file cannot be read.
+        """
+        pending = self.pending
+        if pending is None or not (self.folder / POLICY_FILE).exists():
+            return ""  # a pending bundle that goes round alone has no draft beside it
+        files = self.files()
+        if files == pending.files:
+            return ""
+        pairs = zip(files.named().items(), pending.files.named().values(), strict=True)
+        names = [name for (name, content), other in pairs if content != other]
+        missing = self._judge_draft(files)
+        ready = f", and it is not ready: {missing}" if missing else ""
+        return f"the draft ({', '.join(names)}) is not what is pending{ready}"
+
+    def _judge_draft(self, files: BundleFiles) -> str:
+        """Return what is missing or wrong in a draft, empty when it is ready."""
+        try:
+            return find_gap(files, place=str(self.folder / POLICY_FILE))
+        except (ConfigError, PolicyError) as error:
+            return str(error)
 
     def write(self, name: str, content: bytes) -> None:
         """Replace one of the files.
@@ -100,9 +143,14 @@ class Book:
             message = f"{path}: cannot be written ({error.strerror})"
             raise DeviceError(message) from error
 
-    def write_draft(self, fields: Mapping[str, Any]) -> None:
-        """Write the draft of the policy; it need not be complete yet."""
-        self.write(POLICY_FILE, encode_draft(fields))
+    def write_draft(self, files: BundleFiles) -> None:
+        """Write the draft; the policy need not be complete yet.
+
+        Raises:
+            DeviceError: The disk refuses.
+        """
+        for name, content in files.named().items():
+            self.write(name, content)
 
     def read_draft(self) -> dict[str, Any]:
         """Return the draft's fields.
@@ -113,17 +161,18 @@ class Book:
         path = self.folder / POLICY_FILE
         return decode_draft(read_bounded(path, limit_bytes=BUNDLE_LIMIT_BYTES), str(path))
 
-    def compose(self, roots: tuple[bytes, ...]) -> Bundle:
-        """Make the draft the pending bundle, unsigned, under the newest of `roots`.
+    def put_up(self, files: BundleFiles, roots: tuple[bytes, ...]) -> Bundle:
+        """Make files the draft and, unsigned under the newest of `roots`, the pending bundle.
 
         Raises:
-            ConfigError: The draft is not complete or not in its form.
+            ConfigError: The policy is not complete or not in its form; nothing was written.
+            DeviceError: The disk refuses.
         """
-        files = self.files()
         policy = parse_policy(files.policy, place=str(self.folder / POLICY_FILE))
         bundle = compose_bundle(
             files, roots=roots, version=policy.version, expires_at=policy.expires_at
         )
+        self.write_draft(files)
         self.write(PENDING, encode_bundle(bundle))
         return bundle
 
@@ -133,9 +182,9 @@ class Book:
         Raises:
             PolicyError: Units would refuse it.
         """
-        pending = self.bundle(PENDING)
+        pending = self.pending
         if pending is None:
-            message = f"{self.folder}: nothing is pending; change the policy with `edit` first"
+            message = f"{self.folder}: nothing is pending: {self.why_idle()}"
             raise ConfigError(message)
         content = encode_bundle(pending)
         decision = judge(content, self.bundle(CURRENT), now=now, place=str(self.folder / PENDING))
@@ -167,16 +216,31 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def find_bundle(path: Path) -> Path:
-    """Return where the bundle of a folder (or the file itself) lies.
+    """Return where the bundle of a folder (or the file itself) lies: the pending one, if any.
 
     Raises:
         ConfigError: There is none.
     """
-    found = path
-    if path.is_dir():
-        found = path / (PENDING if (path / PENDING).exists() else CURRENT)
+    if path.is_dir() and not (path / PENDING).exists():
+        return _require_there(path / CURRENT, path)
+    return find_pending(path)
+
+
+def find_pending(path: Path) -> Path:
+    """Return where the bundle lies that is to be signed: never what a folder has published.
+
+    Raises:
+        ConfigError: There is none; the message says why.
+    """
+    if path.is_dir() and not (path / PENDING).exists():
+        message = f"{path}: nothing is pending: {Book(path).why_idle()}"
+        raise ConfigError(message)
+    return _require_there(path / PENDING if path.is_dir() else path, path)
+
+
+def _require_there(found: Path, asked: Path) -> Path:
     if not found.exists():
-        message = f"{path}: no bundle there; complete the policy with `homeplate policy edit`"
+        message = f"{asked}: no bundle there; expected a folder of policies, or a bundle"
         raise ConfigError(message)
     return found
 
@@ -188,57 +252,3 @@ def published_before(path: Path) -> Bundle | None:
         ConfigError, PolicyError: It cannot be read.
     """
     return Book(path.parent).bundle(CURRENT) if path.name != CURRENT else None
-
-
-def renew_fields(
-    fields: Mapping[str, Any], before: Bundle | None, *, now: datetime, valid_days: int | None
-) -> dict[str, Any]:
-    """Return the draft's fields with the next number and the time from which they are in force."""
-    number = 0
-    if before is not None:
-        number = parse_policy(before.files.policy, place="published").version
-    ends = {} if valid_days is None else {"expires_at": tell_time(now + timedelta(days=valid_days))}
-    return {**fields, "version": number + 1, "issued_at": tell_time(now), **ends}
-
-
-def set_field(fields: dict[str, Any], assignment: str) -> None:
-    """Set one field, as in `retention.reads=30d`; the value is JSON, or else plain text.
-
-    Raises:
-        ConfigError: Not of this form, or no such place.
-    """
-    path, separator, text = assignment.partition("=")
-    *parents, last = path.split(".")
-    place: Any = fields
-    for name in parents:
-        place = place.get(name) if isinstance(place, dict) else None
-    if not separator or not last or not isinstance(place, dict):
-        message = f"--set {assignment}: expected PATH=VALUE, as in retention.reads=30d"
-        raise ConfigError(message)
-    try:
-        place[last] = json.loads(text)
-    except ValueError:
-        place[last] = text
-
-
-def encode_draft(fields: Mapping[str, Any]) -> bytes:
-    """Return the draft as text that people can read."""
-    return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def decode_draft(content: bytes, place: str) -> dict[str, Any]:
-    """Return the fields of a draft.
-
-    Raises:
-        ConfigError: It is no JSON object.
-    """
-    try:
-        return msgspec.json.decode(content, type=dict[str, Any])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        message = f"{place}: {error}; expected a JSON object"
-        raise ConfigError(message) from error
-
-
-def tell_time(moment: datetime) -> str:
-    """Return a moment as it stands in policies."""
-    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")

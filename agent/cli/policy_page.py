@@ -34,6 +34,8 @@ SENT: Final = (
     "endpoint.port",
     "sealing.public_key",
     "units",
+    "dhcp",
+    "time_servers",
 )
 LEGAL: Final = tuple(path for path in LABELS if path.startswith("legal."))
 STYLE: Final = """

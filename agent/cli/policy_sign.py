@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -13,17 +15,19 @@ import msgspec
 from agent.base.clock import SystemClock
 from agent.base.errors import ConfigError, CredentialError, DeviceError
 from agent.base.files import read_bounded, read_secret, write_whole
+from agent.cli.key_files import KEY_LIMIT_BYTES, read_passphrase
 from agent.cli.policy_book import (
     CURRENT,
     PENDING,
     Book,
     find_bundle,
+    find_pending,
     judge,
     load_bundle,
     published_before,
 )
 from agent.cli.policy_compare import compare
-from agent.cli.policy_edit import KEY_LIMIT_BYTES, read_passphrase
+from agent.cli.policy_edit import warn_of_stray
 from agent.cli.policy_words import find_changes, tell_facts
 from agent.trust.bundle import Decision, open_bundle, trust_root
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES, Bundle, encode_bundle
@@ -44,12 +48,18 @@ _MODE: Final = 0o644
 
 def sign(args: argparse.Namespace) -> None:
     """Show what changes, ask, and add one office's signature."""
-    path = find_bundle(args.path)
+    path = find_pending(args.path)
     bundle = load_bundle(path)
-    print(compare(path, bundle, root=args.root).tell())
-    print(f"whatever changes, this is what you sign:\n{tell_facts(bundle)}")
     public, make = _external(args, bundle) if args.external else _from_file(args)
     office = _office_of(public, bundle)
+    if args.path.is_dir():
+        warn_of_stray(Book(args.path))
+    if _has_signed(public, bundle):
+        print(f"{office} has signed this already; nothing was written")
+        print(tell_standing(bundle))
+        return
+    print(compare(path, bundle, root=args.root).tell())
+    print(f"whatever changes, this is what you sign:\n{tell_facts(bundle)}")
     if not args.yes:
         _ask(office)
     signed = add_signature(bundle, key=public, sign=make)
@@ -84,21 +94,46 @@ def verify(args: argparse.Namespace) -> None:
 
 def publish(args: argparse.Namespace) -> None:
     """Make the pending policy the current one, and put it where the endpoint serves it."""
-    now, book = SystemClock().now(), Book(args.folder)
-    pending = book.bundle(PENDING)
-    if pending is not None and not review_standing(pending).complete:
+    now, book, out = SystemClock().now(), Book(args.folder), args.out
+    pending = book.pending
+    if out is not None:
+        _require_place(out)
+    warn_of_stray(book)
+    if pending is None and (out is None or book.bundle(CURRENT) is None):
+        message = f"{args.folder}: nothing is pending: {book.why_idle()}"
+        raise ConfigError(message)
+    if pending is not None:
+        _publish_pending(book, pending, now=now, dry_run=args.dry_run)
+    else:
+        print(f"nothing is pending: {book.why_idle()}", file=sys.stderr)
+    if out is not None and not args.dry_run:
+        _give_out(args.folder / CURRENT, out)
+
+
+def _publish_pending(book: Book, pending: Bundle, *, now: datetime, dry_run: bool) -> None:
+    if not review_standing(pending).complete:
         print(tell_standing(pending), file=sys.stderr)
-    if pending is not None or args.out is None:
-        place = str(args.folder / PENDING)
-        if args.dry_run:
-            content = encode_bundle(pending) if pending else b""
-            decision = judge(content, book.bundle(CURRENT), now=now, place=place)
-            print(f"policy {decision.version} would be published")
-            return
-        decision = book.publish(now=now)
-        print(f"published: policy {decision.version}, hash {decision.policy_hash.hex()}")
-    if args.out is not None and not args.dry_run:
-        _give_out(args.folder / CURRENT, args.out)
+    if dry_run:
+        place = str(book.folder / PENDING)
+        decision = judge(encode_bundle(pending), book.bundle(CURRENT), now=now, place=place)
+        print(f"policy {decision.version} would be published")
+        return
+    decision = book.publish(now=now)
+    print(f"published: policy {decision.version}, hash {decision.policy_hash.hex()}")
+
+
+def _require_place(out: Path) -> None:
+    """Make sure that a file can be put there, before anything is published.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if not out.parent.is_dir():
+        message = f"{out}: there is no folder {out.parent}; nothing was published"
+        raise ConfigError(message)
+    if out.is_dir() or not os.access(out.parent, os.W_OK):
+        message = f"{out}: no file can be written there; nothing was published"
+        raise ConfigError(message)
 
 
 def describe_labels(bundle: Bundle) -> list[tuple[str, str]]:
@@ -167,6 +202,19 @@ def _office_of(public: PublicKey, bundle: Bundle) -> str:
                 return office
     message = f"the key {public.key_id.hex()} belongs to none of the offices that may sign"
     raise CredentialError(message)
+
+
+def _has_signed(public: PublicKey, bundle: Bundle) -> bool:
+    """Tell whether a key's signatures stand wherever they are asked for."""
+    standing = review_standing(bundle)
+    before = msgspec.structs.replace(bundle, roots=bundle.roots[:-1]) if standing.former else bundle
+    circles = ((standing.present, bundle), (standing.former or standing.present, before))
+    return all(
+        office in circle.signed
+        for circle, one in circles
+        for office, key in office_names(one).items()
+        if key == public
+    )
 
 
 def _ask(office: str) -> None:

@@ -38,6 +38,8 @@ LABELS: Final = {
     "quota.reads_bytes": "room for reads on the unit",
     "quota.crops_bytes": "room for pictures on the unit",
     "units": "units that the policy is for",
+    "dhcp": "address of a unit",
+    "time_servers": "time servers that units may ask",
     "legal.authorized_purposes": "authorized purposes (A)",
     "legal.authorized_users_and_training": "authorized users and their training (B)",
     "legal.monitoring": "how use is monitored (C)",
@@ -53,6 +55,7 @@ LABELS: Final = {
 NOTES: Final = {
     "endpoint.": "units send their reads to this endpoint and to no other",
     "sealing.": "only who has the private half of this key can open reads from now on",
+    "time_servers": "besides the endpoint, units speak to these",
     "receipt_keys": "units delete what these keys say has arrived",
     "purposes": "entries of a hotlist may be for these and for nothing else",
     "models": "units with other models keep the policy before until they are brought up to date",
@@ -75,6 +78,7 @@ FACTS: Final = (
     "retention.crops",
     "purposes",
     "units",
+    "time_servers",
     "hotlist",
     "offices",
 )
@@ -216,4 +220,6 @@ _TELLERS: Final[dict[str, Callable[[Any], str]]] = {
     "receipt_keys": lambda keys: ", ".join(map(_name_key, keys)),
     "purposes": lambda items: "; ".join(f"{code} ({PURPOSES[code]})" for code in items),
     "units": lambda names: ", ".join(names) or "all units of the city",
+    "dhcp": lambda allowed: "may be asked of its network (DHCP)" if allowed else "fixed",
+    "time_servers": lambda names: ", ".join(names) or "none",
 }

@@ -18,6 +18,7 @@ from agent.base.clock import Clock, ForwardClock, SystemClock, to_ms
 from agent.base.errors import ConfigError, DeviceError
 from agent.base.files import read_bounded, sync_directory, write_whole
 from agent.base.health import SendCounters
+from agent.base.texts import require_words
 from agent.cli.enroll import KEY_NAMES, wipe_file
 from agent.cli.unit import (
     Unit,
@@ -73,18 +74,20 @@ def run(args: argparse.Namespace) -> int:
     """Retire the unit, or finish what was begun.
 
     Raises:
-        ConfigError: No `--yes`, reads are unsent and no `--discard`, or it is retired already.
+        ConfigError: No reason, no `--yes`, reads are unsent and no `--discard`, or it is retired
+            already.
         DeviceError: The disk refuses, or watcher or sender still run.
         UplinkError: The city was not reached; the keys are still there, call again.
         RefusedError: The city refuses; the keys are still there.
     """
+    reason = require_words(args.reason, place="--reason")
     unit, clock = load_unit(args.config, "send"), SystemClock()
     papers = Papers(statement=destruction_statement(unit.settings))
     _require_keys(unit, papers)
     if args.dry_run or not args.yes:
         return _tell_plan(unit, args)
     try:
-        close_unit(unit, clock, papers, reason=args.reason, discard=args.discard)
+        close_unit(unit, clock, papers, reason=reason, discard=args.discard)
         if not papers.handed_in.exists():
             hand_in(unit, papers.statement, args.offline)
             write_whole(papers.handed_in, b"")
@@ -155,7 +158,8 @@ def settled_watcher(unit: Unit, clock: Clock) -> Iterator[None]:
     spool = SpoolWriter(unit.spool, limits, quota, unit.boot)
     try:
         try:
-            spool.recover(lambda found: adopt_leftovers(found, audit, clock))
+            spooled = SpoolReader(unit.spool)
+            spool.recover(lambda found: adopt_leftovers(found, spooled, audit, clock))
         finally:
             spool.close()
         yield
@@ -185,7 +189,12 @@ def destroy_spool(unit: Unit, audit: AuditLog, clock: Clock, *, discard: bool) -
 
     forward = ForwardClock(clock, audit.latest_ms)
     deletion = Deletion(
-        spool=spool, backlog=backlog, note=note, counters=SendCounters(), clock=forward
+        spool=spool,
+        backlog=backlog,
+        note=note,
+        sign=audit.checkpoint,
+        counters=SendCounters(),
+        clock=forward,
     )
     deletion.finish()
     deletion.discard()

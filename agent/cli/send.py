@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent import __version__
@@ -14,11 +16,14 @@ from agent.base.errors import IntegrityError
 from agent.base.health import SendCounters
 from agent.base.health_file import Health, health_path, read_health
 from agent.base.log import set_up_logging
+from agent.base.notify import Progress, find_manager
 from agent.cli.arrivals import log_arrivals
 from agent.cli.door import build_uplink
+from agent.cli.lockdown import Lockdown
 from agent.cli.unit import (
     Unit,
     add_config,
+    add_credentials,
     load_settings,
     load_unit,
     refresh_policy,
@@ -26,7 +31,8 @@ from agent.cli.unit import (
     require_own_certificate,
     stop_on_signal,
 )
-from agent.cli.vitals_send import HealthErrand, send_health
+from agent.cli.vitals import look_at
+from agent.cli.vitals_send import HealthErrand, WatchdogErrand, send_health
 from agent.pipeline.courier import HotlistCourier
 from agent.pipeline.errands import Errand, HeartbeatErrand, PolicyErrand
 from agent.pipeline.renewal import RenewingUplink
@@ -39,6 +45,12 @@ from agent.trust.policy import quota_bytes, receipt_keys, retention_s
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_config(parser)
+    add_credentials(parser)
+    parser.add_argument(
+        "--locked",
+        action="store_true",
+        help="try other addresses first and all the time; end when the system lets one through",
+    )
     parser.add_argument(
         "--drain",
         action="store_true",
@@ -55,25 +67,44 @@ def run(args: argparse.Namespace) -> int:
     require_in_service(settings)
     stop = stop_on_signal()
     set_up_logging(level=settings.log_level)
-    unit = load_unit(args.config, "send")
+    unit = load_unit(args.config, "send", credentials=args.credentials)
     require_own_certificate(unit)
     counters = SendCounters()
-    while send_under_policy(unit, clock, counters, stop=stop, drain=args.drain):
+    manners = Manners(
+        stop=stop,
+        drain=args.drain,
+        lockdown=Lockdown(clock) if args.locked else None,
+        watchdog=Progress(find_manager(os.environ), clock),
+    )
+    while send_under_policy(unit, clock, counters, manners):
         unit = unit.begun_anew()
+    manners.watchdog.end()
     sys.stdout.write(json.dumps(counters.as_dict()) + "\n")
     return 0
 
 
-def send_under_policy(
-    unit: Unit, clock: Clock, counters: SendCounters, *, stop: Callable[[], bool], drain: bool
-) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """How the sender runs, whatever the policy."""
+
+    stop: Callable[[], bool]
+    drain: bool
+    lockdown: Lockdown | None
+    """None = it is not asked that the system let nothing else through."""
+    watchdog: Progress
+
+
+def send_under_policy(unit: Unit, clock: Clock, counters: SendCounters, manners: Manners) -> bool:
     """Send under one policy; tell whether it ended because another is in force."""
     unit, arrivals = refresh_policy(unit, clock)
+    if manners.lockdown is not None:
+        manners.lockdown.begin(unit.policy.endpoint)
     log_arrivals(unit, "send", arrivals, clock)
     settings = unit.settings.uplink
     uplink = build_uplink(unit, clock)
     sending = build_sending(unit, clock, uplink, counters)
-    health = send_health(unit, sending, clock)
+    health = send_health(unit, sending, clock, locked=manners.lockdown is not None)
+    lockdown = () if manners.lockdown is None else (manners.lockdown,)
     policy = PolicyErrand(
         uplink,
         unit.keeper,
@@ -84,19 +115,26 @@ def send_under_policy(
     )
     send_forever(
         sending,
-        stop=lambda: stop() or policy.changed,
-        drain=drain,
+        stop=lambda: manners.stop() or policy.changed,
+        drain=manners.drain,
         poll_interval_s=settings.poll_interval_s,
         max_back_off_s=settings.max_back_off_s,
         errands=(
+            *lockdown,
             policy,
             *build_errands(unit, clock, uplink, counters),
             HealthErrand(health, counters.as_dict),
+            WatchdogErrand(manners.watchdog, lambda: tell_status(counters)),
         ),
     )
     uplink.close()
     health.remove()
-    return policy.changed and not stop()
+    return policy.changed and not manners.stop()
+
+
+def tell_status(counters: SendCounters) -> str:
+    """Return one line for `systemctl status`."""
+    return f"{counters.frames_uploaded} frames sent, {counters.failures} failures"
 
 
 def build_errands(
@@ -114,6 +152,7 @@ def build_errands(
         facts=tell,
         clock=clock,
         interval_s=unit.settings.uplink.heartbeat_interval_s,
+        look=look_at(unit.settings, clock),
     )
     return (HotlistCourier(unit.exchange, uplink, clock), heartbeat)
 

@@ -13,10 +13,12 @@ import msgspec
 
 from agent.base.clock import SystemClock, from_ms, to_ms
 from agent.base.errors import DeviceError, HomeplateError
+from agent.base.health import CameraState
 from agent.base.health_file import STALE_S, Health, Service, health_path, read_health
 from agent.base.heat import read_celsius
 from agent.base.lanes import Lane
 from agent.base.settings import Settings
+from agent.base.unit_state import UnitState
 from agent.cli.check.words import tell_bytes, tell_instant, tell_span
 from agent.cli.terminal import Screen, look_at
 from agent.cli.unit import add_config, load_settings
@@ -134,8 +136,8 @@ def draw_report(report: Report, screen: Screen) -> Iterator[str]:
     if one is not None:
         yield draw_policy(one)
         yield draw_row("hotlist", tell_hotlist(watch, report.now_ms))
-    if report.cpu_celsius is not None:
-        yield draw_row("temperature", f"{report.cpu_celsius:.0f} °C")
+    yield from draw_camera(watch)
+    yield from draw_unit(report, send or watch)
 
 
 def draw_row(label: str, text: str) -> str:
@@ -164,13 +166,14 @@ def draw_pace(watch: Health | None) -> Iterator[str]:
     """Give what the watcher does a minute and what it did since its start."""
     if watch is None:
         return
-    rates, counters = watch.per_minute, watch.counters
-    passed = f"{rates.get('passages', 0):.0f} vehicles and {rates.get('plates', 0):.0f} plates"
-    yield draw_row("last minute", f"{passed} in {rates.get('frames', 0):.0f} frames")
+    grown, counters = watch.lately, watch.counters
+    passed = f"{grown.get('passages', 0)} vehicles and {grown.get('plates', 0)} plates"
+    text = f"{passed} in {grown.get('frames', 0)} frames"
+    yield draw_row(f"last {watch.lately_s:.0f} s", text)
     names = ("frames", "passages", "hits", "reads", "unreadable", "turned_away", "sealed")
     shown = [f"{counters[name]} {name.replace('_', ' ')}" for name in names if name in counters]
     yield draw_row("since start", ", ".join(shown))
-    losses = ("broken_frames", "failed_frames", "shed_frames", "dropped", "crops_dropped")
+    losses = ("broken_frames", "failed_frames", "frames_shed", "dropped", "crops_dropped")
     lost = [f"{counters[name]} {name.replace('_', ' ')}" for name in losses if counters.get(name)]
     yield draw_row("lost", ", ".join(lost) or "nothing")
     lived = {
@@ -204,6 +207,51 @@ def draw_sending(send: Health, now_ms: int) -> Iterator[str]:
     yield draw_row("last receipt", text)
 
 
+def draw_camera(watch: Health | None) -> Iterator[str]:
+    """Give how the camera on the unit is, and what it lost."""
+    if watch is None or watch.camera is None:
+        return
+    camera = watch.camera
+    parts = [f"{camera.dropped_frames} frames dropped", f"{camera.stalls} stalls"]
+    parts += [f"{camera.restarts} restarts"] if camera.restarts else []
+    parts += [f"{camera.reopens} times opened again"] if camera.reopens else []
+    yield draw_row("camera", ", ".join(parts))
+    if camera.exposure_us:
+        text = f"{camera.exposure_us} µs, gain {camera.gain:.1f}, {tell_light(camera)}"
+        yield draw_row("exposure", text)
+
+
+def tell_light(camera: CameraState) -> str:
+    """Return day or night, and whether the light falls short."""
+    if camera.is_night:
+        return "night"
+    return "at its ceiling: too dark" if camera.at_ceiling else "day"
+
+
+def draw_unit(report: Report, told: Health | None) -> Iterator[str]:
+    """Give temperature, power, clock and wear of the card."""
+    unit = UnitState() if told is None or told.unit is None else told.unit
+    if report.cpu_celsius is not None:
+        yield draw_row("temperature", f"{report.cpu_celsius:.0f} °C")
+    if unit.throttled_now or unit.throttled_before:
+        now = ", ".join(unit.throttled_now) or "nothing now"
+        yield draw_row("power", f"{now}; since the start: {', '.join(unit.throttled_before)}")
+    if unit.clock.synchronised is not None:
+        text = "synchronised" if unit.clock.synchronised else "not synchronised"
+        error_ms = unit.clock.error_ms
+        at_most = "" if error_ms is None else f", off by at most {error_ms} ms"
+        yield draw_row("clock", f"{text}{at_most}")
+    parts = [
+        f"{name} {tell_bytes(count)} a day"
+        for name, health in (("watcher", report.health["watch"]), ("sender", report.health["send"]))
+        if health and health.unit and (count := health.unit.wear.own_bytes_a_day) is not None
+    ]
+    device = unit.wear.device_bytes_a_day
+    parts += [] if device is None else [f"all {tell_bytes(device)} a day"]
+    if parts:
+        yield draw_row("written", ", ".join(parts))
+
+
 def draw_policy(health: Health) -> str:
     """Return the line of the policy in force."""
     facts = health.facts
@@ -219,9 +267,10 @@ def tell_hotlist(watch: Health | None, now_ms: int) -> str:
     if watch is None:
         return "not known: it is in the watcher's memory alone"
     facts = watch.facts
+    refused = f"; refused: {facts.hotlist_refusal}" if facts.hotlist_refusal else ""
     if facts.hotlist_version is None:
-        return "none"
+        return f"none{refused}"
     age_s = (now_ms - (facts.hotlist_issued_ms or now_ms)) / 1000
     end = tell_instant(from_ms(facts.hotlist_expires_ms or 0))
     text = f"version {facts.hotlist_version}, {facts.hotlist_entries} entries"
-    return f"{text}, {tell_span(age_s)} old, until {end}"
+    return f"{text}, {tell_span(age_s)} old, until {end}{refused}"

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
 from agent.base.clock import Clock
 from agent.base.errors import ConfigError, CredentialError
 from agent.base.files import read_bounded, read_secret
@@ -101,6 +103,16 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_credentials(parser: argparse.ArgumentParser) -> None:
+    """Add the argument with which a service is given its own keys, and no others."""
+    parser.add_argument(
+        "--credentials",
+        type=Path,
+        metavar="FOLDER",
+        help="keys and certificate, in place of the settings' `credentials` (systemd: %%d)",
+    )
+
+
 def load_settings(path: Path) -> Settings:
     """Return the unit's settings.
 
@@ -110,7 +122,13 @@ def load_settings(path: Path) -> Settings:
     return parse_settings(read_bounded(path, limit_bytes=SETTINGS_LIMIT_BYTES), place=str(path))
 
 
-def load_unit(path: Path, process: str, *, models_sha256: bytes | None = None) -> Unit:
+def load_unit(
+    path: Path,
+    process: str,
+    *,
+    models_sha256: bytes | None = None,
+    credentials: Path | None = None,
+) -> Unit:
     """Return the unit that the settings file describes.
 
     A policy that has expired is taken: what was collected under it is still to be sent and
@@ -120,12 +138,15 @@ def load_unit(path: Path, process: str, *, models_sha256: bytes | None = None) -
         path: Of the settings.
         process: `watch` or `send`: whose memory of the policy counts.
         models_sha256: Of the models' manifest at hand; None = the process uses none.
+        credentials: Folder of the keys; None = as the settings say.
 
     Raises:
         ConfigError: Settings, root or policy are missing or wrong.
         PolicyError: The flashed policy does not verify.
     """
     settings = load_settings(path)
+    if credentials is not None:
+        settings = msgspec.structs.replace(settings, credentials=str(credentials))
     if not Path(settings.state_directory).is_dir():
         message = f"{path}: $.state_directory: {settings.state_directory} is no folder; make it"
         raise ConfigError(message)

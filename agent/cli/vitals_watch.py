@@ -5,25 +5,34 @@ from typing import Final
 from msgspec.structs import replace
 
 from agent.base.clock import Clock, to_ms
+from agent.base.health import CameraState
 from agent.base.health_file import Facts, HealthFile
 from agent.cli.unit import Unit
 from agent.cli.vitals import open_health, state_facts
 from agent.gate import Hotlist
 from agent.pipeline.keeping import Keeping
+from agent.pipeline.pickup import HotlistPickup
 
 NO_LIST: Final = "no hotlist: nothing is kept"
 LIST_EXPIRED: Final = "the hotlist has expired: no alerts"
 
 
-def watch_health(unit: Unit, keeping: Keeping, clock: Clock) -> HealthFile:
-    """Return the file in which the watcher tells of itself."""
+def watch_health(
+    unit: Unit, keeping: Keeping, lists: HotlistPickup, clock: Clock, camera: CameraState | None
+) -> HealthFile:
+    """Return the file in which the watcher tells of itself, and of a camera on the unit."""
     started_ms = to_ms(clock.now())
 
     def tell() -> Facts:
         facts, hotlist = state_facts(unit, "watch", started_ms), keeping.hotlist
-        trouble = keeping.reason_not_to_keep()
+        trouble = keeping.tell_trouble()
         trouble = trouble or judge_list(hotlist, mode=facts.mode, now_ms=to_ms(clock.now()))
-        facts = replace(facts, trouble=trouble)
+        facts = replace(
+            facts,
+            trouble=trouble,
+            hotlist_refusals=lists.refusals,
+            hotlist_refusal=lists.refused,
+        )
         if not hotlist.version:
             return facts
         return replace(
@@ -34,7 +43,7 @@ def watch_health(unit: Unit, keeping: Keeping, clock: Clock) -> HealthFile:
             hotlist_expires_ms=hotlist.expires_ms,
         )
 
-    return open_health(unit, tell, clock, "watch")
+    return open_health(unit, tell, clock, "watch", camera)
 
 
 def judge_list(hotlist: Hotlist, *, mode: str, now_ms: int) -> str:

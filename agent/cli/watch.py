@@ -2,28 +2,39 @@
 
 import argparse
 import json
+import logging
+import os
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import cv2
 
 from agent import __version__
 from agent.audit import AuditLog
 from agent.base.clock import SystemClock, to_ms
-from agent.base.health import WatchCounters
+from agent.base.gps import make_locator
+from agent.base.health import CameraState, WatchCounters
 from agent.base.health_file import HealthFile
+from agent.base.heat import read_zone
 from agent.base.log import set_up_logging
+from agent.base.notify import Progress, find_manager
+from agent.base.place import Locator, nowhere
+from agent.base.settings import Settings, SheddingSettings
 from agent.camera.patient import PatientCamera
-from agent.camera.sources import open_camera
+from agent.camera.sources import is_on_unit, open_camera
 from agent.cli.arrivals import log_arrivals
 from agent.cli.lists import build_lists
+from agent.cli.machine import IN_MEMORY, Machine
 from agent.cli.models import Models, open_models
 from agent.cli.policies import WatchedPolicies, renew, require_models
 from agent.cli.unit import (
     Unit,
     add_config,
+    add_credentials,
     load_settings,
     load_unit,
     refresh_policy,
@@ -32,14 +43,19 @@ from agent.cli.unit import (
     stop_on_signal,
 )
 from agent.cli.vitals_watch import watch_health
+from agent.detect import Stillness
 from agent.pipeline.adoption import adopt_leftovers
+from agent.pipeline.committing import CommitThread
 from agent.pipeline.keeping import Keeping
+from agent.pipeline.shedding import Shedding
 from agent.pipeline.watch import Seeing, watch_forever
 from agent.read import Ballots
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
 from agent.track import Tracker
 from agent.trust.entries import Boot
+
+log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_NS = 500_000_000
 WAIT_SHARE = 0.05
@@ -49,6 +65,7 @@ WAIT_SHARE = 0.05
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_config(parser)
+    add_credentials(parser)
     parser.add_argument(
         "--progress",
         action="store_true",
@@ -64,29 +81,56 @@ def run(args: argparse.Namespace) -> int:
     set_up_logging(level=settings.log_level)
     cv2.setNumThreads(settings.models.threads)
     models = open_models(settings.models, settings.detect)
-    unit = load_unit(args.config, "watch", models_sha256=models.manifest_sha256)
+    unit = load_unit(
+        args.config,
+        "watch",
+        models_sha256=models.manifest_sha256,
+        credentials=args.credentials,
+    )
     unit, arrivals = refresh_policy(unit, clock)
     log_arrivals(unit, "watch", arrivals, clock)
     require_valid(unit, clock=clock)
     require_models(unit, models.manifest_sha256)
     wait_s = settings.spool.commit_interval_s * WAIT_SHARE
-    camera = PatientCamera(open_camera(settings, clock=clock), wait_s=wait_s)
+    state = CameraState() if is_on_unit(settings.camera.source) else None
+    bare = open_camera(settings, clock=clock, state=state)
+    camera = PatientCamera(bare, wait_s=wait_s)
     keeping = build_keeping(unit, models.manifest_sha256, clock)
-    health = watch_health(unit, keeping, clock)
+    warn_of_disk(unit.exchange, Machine())
+    watchdog = Progress(find_manager(os.environ), clock)
     with ThreadPoolExecutor(max_workers=1) as executor:
         lists = build_lists(unit, keeping.clock, executor)
+        health = watch_health(unit, keeping, lists, clock, state)
         watch_forever(
             camera,
             build_seeing(unit, models),
             keeping,
             stop=stop_on_signal(),
-            report=make_report(health, progress=args.progress),
+            report=make_report(health, watchdog, progress=args.progress),
             lists=lists,
             policies=WatchedPolicies(unit, lists, clock),
+            commits=CommitThread(keeping, wait_s=wait_s),
+            shedding=build_shedding(settings.shedding) if bare.is_live else None,
         )
+    watchdog.end()
     health.remove()
     print_counters(keeping.counters)
     return 0
+
+
+def build_shedding(settings: SheddingSettings) -> Shedding | None:
+    """Return what says which frames of a live camera are left out."""
+    read_celsius = partial(read_zone, Path(settings.thermal_zone))
+    return Shedding(settings, read_celsius=read_celsius) if settings.enabled else None
+
+
+def warn_of_disk(exchange: Path, machine: Machine) -> None:
+    """Say once that what is handed over would reach a disk: it should end with the power."""
+    mount = machine.mount_of(exchange.resolve())
+    if mount is not None and mount.kind not in IN_MEMORY:
+        log.warning(
+            "exchange folder is on a disk", extra={"place": str(exchange), "kind": mount.kind}
+        )
 
 
 def build_seeing(unit: Unit, models: Models) -> Seeing:
@@ -103,6 +147,7 @@ def build_seeing(unit: Unit, models: Models) -> Seeing:
             certain_looks=renewal.certain_looks,
             threshold=models.reader.threshold,
         ),
+        stillness=Stillness(unit.settings.detect) if unit.settings.detect.skip_motionless else None,
     )
 
 
@@ -113,7 +158,8 @@ def build_keeping(unit: Unit, model_sha256: bytes, clock: SystemClock) -> Keepin
     audit = AuditLog(unit.watch_audit, unit.load_signer("watch.key"), origin, clock)
     require_in_service(settings)  # again: from here on nobody retires it, the log is ours
     spool = SpoolWriter(unit.spool, renewal.segments, renewal.quota_bytes, unit.boot)
-    spool.recover(lambda found: adopt_leftovers(found, audit, clock))
+    spooled = SpoolReader(unit.spool)
+    spool.recover(lambda found: adopt_leftovers(found, spooled, audit, clock))
     audit.append(
         Boot(
             at_ms=to_ms(clock.now()),
@@ -133,27 +179,50 @@ def build_keeping(unit: Unit, model_sha256: bytes, clock: SystemClock) -> Keepin
             unit=settings.unit,
             boot=unit.boot,
             model_sha256=model_sha256,
+            locate=choose_locator(settings),
         ),
         spool=spool,
-        spooled=SpoolReader(unit.spool),
+        spooled=spooled,
         audit=audit,
         clock=clock,
     )
 
 
-def make_report(health: HealthFile, *, progress: bool) -> Callable[[WatchCounters], None]:
-    """Return a function that tells of the counters, and prints them at most twice a second."""
+def choose_locator(settings: Settings) -> Locator:
+    """Return what knows where a vehicle unit was; a unit on a pole needs no such thing."""
+    if not settings.gps.track:
+        return nowhere
+    return make_locator(Path(settings.gps.track), max_age_s=settings.gps.max_age_s)
+
+
+def make_report(
+    health: HealthFile, watchdog: Progress, *, progress: bool
+) -> Callable[[WatchCounters], None]:
+    """Return a function that tells of the counters, and prints them at most twice a second.
+
+    Only a frame more feeds the watchdog: a camera that gives none is a watcher that hangs.
+    """
     told_ns = 0
 
     def report(counters: WatchCounters) -> None:
         nonlocal told_ns
         health.tell(counters.as_dict)
+        if counters.frames:
+            watchdog.note(counters.frames, lambda: tell_status(counters))
         now_ns = time.monotonic_ns()
         if progress and now_ns - told_ns >= PROGRESS_INTERVAL_NS:
             told_ns = now_ns
             print_counters(counters)
 
     return report
+
+
+def tell_status(counters: WatchCounters) -> str:
+    """Return one line for `systemctl status`."""
+    return (
+        f"{counters.frames} frames, {counters.passages} vehicles, "
+        f"{counters.sealed} sealed, {counters.dropped} dropped"
+    )
 
 
 def print_counters(counters: WatchCounters) -> None:

@@ -68,19 +68,14 @@ class Hotlist:
         """
         if now_ms >= self.expires_ms or not 0 < len(plate) <= PLATE_CHARACTERS:
             return ()
-        wanted = np.array([plate.encode()], _PLATE)
-        first = int(np.searchsorted(self.plates, wanted)[0])
-        end = int(np.searchsorted(self.plates, wanted, side="right")[0])
+        wanted = np.array(plate.encode(), _PLATE)
+        first = int(self.plates.searchsorted(wanted))
+        if first == len(self) or self.plates[first] != wanted:
+            return ()
+        end = int(self.plates.searchsorted(wanted, side="right"))
         # Not one by one: a list may name a plate a million times, and the road does not wait.
         alive = np.flatnonzero(self.expiries[first:end] > now_ms // MINUTE_MS)[:MATCHES_LIMIT]
         return tuple(self._match(first + int(row)) for row in alive)
-
-    def contains(self, plates: NDArray[np.bytes_]) -> NDArray[np.bool_]:
-        """Return (M,) whether each of `plates` stands in the list, whatever its expiry."""
-        if not len(self):
-            return np.zeros(len(plates), np.bool_)
-        places = np.minimum(np.searchsorted(self.plates, plates), len(self) - 1)
-        return np.asarray(self.plates[places] == plates)
 
     def _match(self, row: int) -> Match:
         states, purposes, agencies = self.tables
@@ -153,7 +148,7 @@ def _check_cases(hotlist: Hotlist) -> None:
 
 def _require(condition: bool, what: str) -> None:  # noqa: FBT001 -- the condition is the subject
     if not condition:
-        message = f"hotlist: {what}; ask the city for another list"
+        message = f"hotlist: {what}; sign another list"
         raise IntegrityError(message)
 
 

@@ -7,11 +7,12 @@ list only when there is a new one, or the watcher has started anew and asks with
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from agent.base.clock import Clock
 from agent.base.errors import ConfigError, UplinkError
 from agent.base.files import read_handed, replace_unsynced
+from agent.pipeline.city import City
 from agent.pipeline.exchange import REQUEST_FILE, SEALED_FILE
 from agent.trust.answers import Answer
 from agent.trust.hotlist import HOTLIST_LIMIT_BYTES, REQUEST_LIMIT_BYTES
@@ -25,26 +26,10 @@ ASK_INTERVAL_NS: Final = 30_000_000_000
 OK: Final = 200
 
 
-class Exchange(Protocol):
-    """The far side of the uplink, for all but frames."""
-
-    def exchange(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        *,
-        headers: dict[str, str] | None = None,
-        limit_bytes: int,
-    ) -> Answer:
-        """Ask the endpoint; see `agent.uplink.Uplink.exchange`."""
-        ...
-
-
 class HotlistCourier:
     """Carries requests and sealed lists between the exchange folder and the city's endpoint."""
 
-    def __init__(self, folder: Path, uplink: Exchange, clock: Clock) -> None:
+    def __init__(self, folder: Path, uplink: City, clock: Clock) -> None:
         self._folder, self._uplink, self._clock = folder, uplink, clock
         self._request = b""
         self._tag = ""

@@ -27,6 +27,7 @@ class Deletion:
         spool: Where they are.
         backlog: Knows which deletions were announced and not reported done.
         note: Writes to the log; when it returns, the entry survives a power cut.
+        sign: Signs the log to its end; when it returns, the signature survives a power cut.
         counters: Counted up here.
         clock: Tells the time and never runs back.
     """
@@ -37,18 +38,20 @@ class Deletion:
         spool: SpoolReader,
         backlog: Backlog,
         note: Callable[[Entry], None],
+        sign: Callable[[], object],
         counters: SendCounters,
         clock: ForwardClock,
     ) -> None:
         self._spool = spool
         self._backlog = backlog
         self._note = note
+        self._sign = sign
         self._counters = counters
         self._clock = clock
         self._unreadable: set[SegmentKey] = set()
 
     def delete(self, segment: Segment, reason: Reason) -> None:
-        """Announce, delete, report: a power cut between the steps leaves no doubt."""
+        """Announce under a signature, delete, report: a power cut between leaves no doubt."""
         found = self._look(segment)
         intent = DeleteIntent(
             at_ms=to_ms(self._clock.now()),
@@ -129,7 +132,11 @@ class Deletion:
         return True
 
     def _carry_out(self, intent: DeleteIntent, segment: Segment, *, again: bool) -> None:
-        """Do what was announced; a disk that keeps refusing is logged once, not every round."""
+        """Do what was announced; a disk that keeps refusing is logged once, not every round.
+
+        Signed first: no one who can write to the card may take a segment and announce it himself.
+        """
+        self._sign()
         try:
             self._spool.delete(segment)
         except DeviceError as error:

@@ -1,7 +1,7 @@
 """What the sender carries besides frames: the policy from the city, the heartbeat to it."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
@@ -12,8 +12,9 @@ from agent.base.errors import ConfigError, CredentialError, UplinkError
 from agent.base.files import read_handed, replace_unsynced
 from agent.base.health import SendCounters
 from agent.base.health_file import Health
+from agent.base.unit_state import UnitState
+from agent.pipeline.city import City
 from agent.policy import BUNDLE_NAME, PolicyKeeper
-from agent.trust.answers import Answer
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES
 from agent.trust.entries import PolicySeen
 from agent.trust.heartbeat import (
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 JSON: Final = "application/json"
 LOOK_INTERVAL_NS: Final = 1_000_000_000
 """How often the files are looked at that a technician may have replaced."""
+JUDGE_SPAN_NS: Final = 10_000_000_000
+"""A watcher that runs looks every second; one that is starting needs a few."""
 _OK: Final = 200
 
 
@@ -52,22 +55,6 @@ def run_errands(errands: Sequence[Errand], counters: SendCounters) -> None:
         except (UplinkError, CredentialError) as error:  # frames are sent and deleted all the same
             counters.errands_failed += 1
             log.warning("errand failed", extra={"detail": str(error)})
-
-
-class City(Protocol):
-    """The far side of the uplink, for everything but frames."""
-
-    def exchange(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        *,
-        headers: Mapping[str, str] | None = None,
-        limit_bytes: int,
-    ) -> Answer:
-        """Ask; see `Uplink.exchange`."""
-        ...
 
 
 class PolicyErrand:
@@ -101,6 +88,7 @@ class PolicyErrand:
         self._pulled = self._tag
         self._asked_ns: int | None = None
         self._looked_ns: int | None = None
+        self._leave_until_ns = 0
 
     @property
     def changed(self) -> bool:
@@ -113,15 +101,20 @@ class PolicyErrand:
         if self._asked_ns is None or now_ns - self._asked_ns >= self._interval_ns:
             self._asked_ns = now_ns
             try:
-                self._offer()
-                self._pull()
+                self._offer(now_ns)
+                self._pull(now_ns)
             finally:
                 self._look(now_ns)
         elif self._looked_ns is None or now_ns - self._looked_ns >= LOOK_INTERVAL_NS:
             self._look(now_ns)
 
-    def _offer(self) -> None:
-        """See to it that the watcher finds what is in force: after a start the folder is empty."""
+    def _offer(self, now_ns: int) -> None:
+        """See to it that the watcher finds what is in force: after a start the folder is empty.
+
+        What came last stays there long enough for the watcher to judge it by itself.
+        """
+        if now_ns < self._leave_until_ns:
+            return
         try:
             lying = read_handed(self._handed, limit_bytes=BUNDLE_LIMIT_BYTES)
         except ConfigError:
@@ -129,7 +122,7 @@ class PolicyErrand:
         if lying != self._keeper.content:
             self._hand(self._keeper.content)
 
-    def _pull(self) -> None:
+    def _pull(self, now_ns: int) -> None:
         """Fetch the city's bundle if it is another than the last that came."""
         headers = {"If-None-Match": f'"{self._tag}"', "Accept": JSON}
         answer = self._city.exchange(
@@ -138,6 +131,7 @@ class PolicyErrand:
         if answer.status == _OK and answer.content:
             self._pulled = sha256(answer.content).hexdigest()
             self._hand(answer.content)
+            self._leave_until_ns = now_ns + JUDGE_SPAN_NS
 
     def _look(self, now_ns: int) -> None:
         self._looked_ns = now_ns
@@ -155,7 +149,7 @@ class PolicyErrand:
 
 
 class HeartbeatErrand:
-    """Tells the city now and then how the unit is, and at once when a policy was refused.
+    """Tells the city now and then how the unit is, and at once when a policy or a list was refused.
 
     Args:
         city: Who is told.
@@ -163,6 +157,7 @@ class HeartbeatErrand:
         facts: Certificate's end in ms, the sender's counters, the watcher's health.
         clock: The unit's.
         interval_s: Between two beats.
+        look: Tells how the machine is.
     """
 
     def __init__(
@@ -173,8 +168,10 @@ class HeartbeatErrand:
         facts: Callable[[], tuple[int, dict[str, int], Health | None]],
         clock: Clock,
         interval_s: float,
+        look: Callable[[], UnitState | None] = lambda: None,
     ) -> None:
         self._city, self._keeper, self._facts, self._clock = city, keeper, facts, clock
+        self._look = look
         self._interval_ns = round(interval_s * 1e9)
         self._beat_ns: int | None = None
         self._told: tuple[object, ...] = ()
@@ -183,7 +180,8 @@ class HeartbeatErrand:
         """Send a beat when it is time or there is news; see `Errand.work`."""
         now_ns = self._clock.monotonic_ns()
         certificate_expires_ms, counters, watch = self._facts()
-        news = (self._keeper.refusals, watch.facts.policy_refusals if watch else 0)
+        watched = (watch.facts.policy_refusals, watch.facts.hotlist_refusals) if watch else ()
+        news = (self._keeper.refusals, *watched)
         due = self._beat_ns is None or now_ns - self._beat_ns >= self._interval_ns
         if not due and news == self._told:
             return
@@ -195,6 +193,7 @@ class HeartbeatErrand:
             certificate_expires_ms=certificate_expires_ms,
             send=counters,
             watch=watch,
+            unit=self._look(),
         )
         headers = {"Content-Type": JSON}
         body = encode_heartbeat(beat)

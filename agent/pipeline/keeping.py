@@ -1,27 +1,26 @@
 """The keeping half of the watcher's road: gate → seal → spool, every step in its log."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from agent.audit import AuditLog
 from agent.base.clock import Clock, ForwardClock, to_ms
-from agent.base.errors import DeviceError, IntegrityError, SpoolFullError
+from agent.base.errors import DeviceError, SpoolFullError
 from agent.base.health import WatchCounters
 from agent.base.hits import Hit, HitEnd
 from agent.base.lanes import Lane
 from agent.base.records import PlateRead
-from agent.base.settings import SpoolSettings
-from agent.gate import GateRules, Hotlist
+from agent.gate import Hotlist
+from agent.pipeline.decisions import Lists, Renewal, Rules
 from agent.pipeline.gating import Gating
 from agent.pipeline.owed import owe
 from agent.pipeline.upkeep import DeletionWatch
 from agent.seal import Batch, Commit, Crop, Sealer
 from agent.spool import SpoolReader, SpoolWriter
-from agent.trust.entries import Dropped, Entry, HotlistSeen, IoFailure, Sealed, Stop
-from agent.trust.signatures import PublicKey
+from agent.trust.entries import Dropped, Entry, IoFailure, Sealed, Stop
 
 log = logging.getLogger(__name__)
 
@@ -36,56 +35,24 @@ LOG_FULL: Final = "the log has no room"
 LOG_FAILED: Final = "the log cannot be written"
 READS_DROPPED: Final = "their reads were dropped"
 POLICY_EXPIRED: Final = "the policy has expired"
+DISK_BEHIND: Final = "the disk is too slow: no more could wait in memory"
 SUMMARY_INTERVAL_NS: Final = 60_000_000_000
-SIGN_INTERVAL_S: Final = 30.0
-"""The log is signed at a hit and at the end, and else so often: reads are gathered as long for an
-upload. After half of it a new segment is reason enough, for then the one before is whole. Each
-note is 0.4 KB on the disk, and two hashes and a root for every auditor."""
+SIGN_INTERVAL_S: Final = 5.0
+"""The log is signed at a hit, when a segment closes and at the end, and else so often. What is not
+signed can be changed on the card without a trace; each note is 0.4 KB and one wait for the disk,
+and two hashes and a root for every auditor (durability.md has the figures)."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What the city decided about keeping."""
-
-    gate: GateRules
-    crops: str
-    """none, hits or all."""
-    retention_s: dict[Lane, int]
-    expires_at: datetime
-    """End of the policy: from then on nothing is kept."""
-    commit_interval_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renewal:
-    """What changes in a running watcher with another policy."""
-
-    rules: Rules
-    city_key: PublicKey
-    policy_sha256: bytes
-    segments: SpoolSettings
-    quota_bytes: Mapping[Lane, int]
-    keep_crops: bool
-    certain_looks: int
-
-
-class Lists(Protocol):
-    """Where hotlists come from."""
-
-    hotlist: Hotlist
-    """The newest that holds."""
-
-    def look(self) -> tuple[HotlistSeen, ...]:
-        """Take a list that came, or say why not, for the log; to be quick."""
-        ...
 
 
 class Keeping:
     """From a finished read to an acknowledged frame on disk.
 
     Every read that the gate lets through ends in the log: sealed, or dropped with the reason.
+
+    Two threads may share it: one that hands over what was seen, and one that commits. The first
+    never waits for the disk: what it calls takes `_lock`, which nobody holds while the disk works.
+    What waits for the disk is bounded.
     """
 
     def __init__(  # noqa: PLR0913  one argument a stage
@@ -101,6 +68,9 @@ class Keeping:
         sign_interval_s: float = SIGN_INTERVAL_S,
     ) -> None:
         self.counters = WatchCounters()
+        self._lock, self._disk = threading.RLock(), threading.RLock()
+        """Of what waits in memory; of the disk, which is taken before the other."""
+        self._trouble = ""
         self._rules = rules
         self._boot = boot
         self._sealer = sealer
@@ -118,10 +88,11 @@ class Keeping:
         self._owed: list[Entry] = []
         """Of this commit; and while the disk is full, of those before it."""
         self._log_full = False
-        self._segments: dict[Lane, str] = {}
         self._sign_interval_ns = int(sign_interval_s * 1e9)
-        self._hit = self._begun = False
-        """Since the log was signed: whether a hit came, or a segment began."""
+        self._hit = False
+        """Whether a hit came since the log was signed."""
+        self._closed = 0
+        """Segments that were closed when the log was signed."""
         self._signed_ns = clock.monotonic_ns()
         self._told_ns = clock.monotonic_ns()
         self._deletion = DeletionWatch(spooled, rules.retention_s, self.clock)
@@ -131,35 +102,44 @@ class Keeping:
         """The list in use."""
         return self._gating.hotlist
 
+    @property
+    def has_alerts(self) -> bool:
+        """Whether alerts wait, which are committed at once."""
+        return len(self._hits) > 0
+
     def take_list(self, lists: Lists) -> None:
         """Hold reads against the newest list from now on; the log says which came."""
         for entry in lists.look():
             self.note(entry)
         if lists.hotlist is not self._gating.hotlist:
-            self._gating.use(lists.hotlist)
+            with self._lock:
+                self._gating.use(lists.hotlist)
 
     def follow(self, renewal: Renewal) -> None:
         """Keep under another policy from now on; boot and sequences go on.
 
         What was seen before must have been committed under the policy before.
         """
-        self._rules = renewal.rules
-        self._gating.follow(renewal.rules.gate)
-        self._deletion.follow(renewal.rules.retention_s)
-        self._sealer.follow(city_key=renewal.city_key, policy_sha256=renewal.policy_sha256)
-        self._spool.follow(renewal.segments, renewal.quota_bytes)
+        with self._disk, self._lock:
+            self._rules = renewal.rules
+            self._gating.follow(renewal.rules.gate)
+            self._deletion.follow(renewal.rules.retention_s)
+            self._sealer.follow(city_key=renewal.city_key, policy_sha256=renewal.policy_sha256)
+            self._spool.follow(renewal.segments, renewal.quota_bytes)
 
     def is_lead(self, read: PlateRead) -> bool:
         """Tell whether a read of a vehicle in view is a hit that no alert was made for yet."""
-        return self._gating.is_lead(read, now_ms=self._now_ms())
+        with self._lock:
+            return self._gating.is_lead(read, now_ms=self._now_ms())
 
     def alert(self, reads: tuple[PlateRead, ...]) -> None:
         """Make the alerts for reads so far, of which `is_lead` holds."""
-        now_ms = self._now_ms()
-        for read in reads:
-            sequence = self._sealer.next_sequence(Lane.HITS) + len(self._hits)
-            hit = self._gating.raise_alert(read, now_ms=now_ms, sequence=sequence)
-            self._hits.add(hit, now_ns=self.clock.monotonic_ns())
+        with self._lock:
+            now_ms = self._now_ms()
+            for read in reads:
+                sequence = self._sealer.next_sequence(Lane.HITS) + len(self._hits)
+                hit = self._gating.raise_alert(read, now_ms=now_ms, sequence=sequence)
+                self._add_hit(hit)
 
     def take(self, reads: tuple[PlateRead, ...], *, at: datetime | None = None) -> None:
         """Let finished reads through the gate; what it turns away is forgotten here.
@@ -168,14 +148,18 @@ class Keeping:
             reads: Of passages that are over.
             at: Time of the frame that ended them; None = when each was last seen.
         """
-        for read in reads:
-            forgotten_ms = to_ms(at or read.last_seen)
-            kept = self._gating.settle(read, now_ms=self._now_ms(), forgotten_ms=forgotten_ms)
-            now_ns = self.clock.monotonic_ns()
-            for item in kept.hits:
-                self._hits.add(item, now_ns=now_ns)
-            if kept.read is not None:
-                self._reads.add(kept.read, now_ns=now_ns)
+        with self._lock:
+            for read in reads:
+                forgotten_ms = to_ms(at or read.last_seen)
+                kept = self._gating.settle(read, now_ms=self._now_ms(), forgotten_ms=forgotten_ms)
+                for item in kept.hits:
+                    self._add_hit(item)
+                if kept.read is not None:
+                    self._reads.add(kept.read, now_ns=self.clock.monotonic_ns())
+
+    def _add_hit(self, item: Hit | HitEnd) -> None:
+        if not self._hits.add(item, now_ns=self.clock.monotonic_ns()):
+            self._gating.note_lost((item,))
 
     def commit(self, *, everything: bool = False) -> None:
         """Seal, store and log what is due: all of it with one entry into the log.
@@ -185,24 +169,34 @@ class Keeping:
         Raises:
             HomeplateError: The log cannot be written: no collecting without an account.
         """
+        with self._disk:
+            self._commit(everything=everything)
+
+    def _commit(self, *, everything: bool) -> None:
         now_ns = self.clock.monotonic_ns()
         by_ns = now_ns + LOOKS * (now_ns - self._asked_ns)  # what would be late next time, too
         self._asked_ns = now_ns
-        self._gating.look_at_age(self._now_ms())
-        hits = self._hits.take()
-        alerts = self._seal(Lane.HITS, hits, self._sealer.seal_hits)
-        with_reads = everything or self._reads.is_due(by_ns)
-        reads = self._reads.take() if with_reads else ()
-        seen = self._seal_reads(reads, now_ns)
-        crops = self._crops.take() if with_reads or self._crops.is_due(by_ns) else ()
-        pictures = self._seal(Lane.CROPS, crops, self._sealer.seal_crops)
+        with self._lock:
+            self._gating.look_at_age(self._now_ms())
+            hits = self._hits.take()
+            alerts = self._seal(Lane.HITS, hits, self._sealer.seal_hits)
+            with_reads = everything or self._reads.is_due(by_ns)
+            reads = self._reads.take() if with_reads else ()
+            seen = self._seal_reads(reads, now_ns)
+            crops = self._crops.take() if with_reads or self._crops.is_due(by_ns) else ()
+            pictures = self._seal(Lane.CROPS, crops, self._sealer.seal_crops)
+            for batch in (self._hits, self._reads, self._crops):
+                if refused := batch.take_refused():
+                    self._note_dropped(batch.lane, None, refused, DISK_BEHIND)
         if hits and not self._store(alerts):  # all is sealed before the first wait for the disk
-            self._gating.note_lost(hits)
+            with self._lock:
+                self._gating.note_lost(hits)
         kept = self._store(seen)
         self._store(pictures, unless=READS_DROPPED if reads and not kept else "")
-        self._settle(now_ns)
+        self._settle()
         if not self._log_full:  # a segment that the log does not know stays open for the next start
             self._spool.roll_aged(self.clock.now())
+        self._sign(now_ns)
         self._summarise(now_ns)
 
     def close(self) -> None:
@@ -211,12 +205,13 @@ class Keeping:
         Raises:
             SpoolFullError: Reads were dropped and the disk has no room to say so in the log.
         """
-        self.commit(everything=True)
-        if not self._log_full:
-            self._spool.close()
-        self.note(Stop(at_ms=self._now_ms(), counters=self.counters.as_dict()))
-        self._settle(self.clock.monotonic_ns())
-        self._audit.close()
+        with self._disk:
+            self._commit(everything=True)
+            if not self._log_full:
+                self._spool.close()
+            self.note(Stop(at_ms=self._now_ms(), counters=self.counters.as_dict()))
+            self._settle()
+            self._audit.close()
         if self._owed:
             message = (
                 f"the disk is full: {self.counters.dropped} reads dropped, and no room in the log "
@@ -240,12 +235,12 @@ class Keeping:
     def _seal(
         self, lane: Lane, items: tuple[T, ...], seal: Callable[[Sequence[T]], Commit]
     ) -> Commit | None:
-        """Return the next frame; None without items, or where no frame can hold their nonsense."""
+        """Return the next frame; None without items, or where no frame can hold them."""
         if not items:
             return None
         try:
             return seal(items)
-        except (IntegrityError, ValueError, OverflowError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is: these reads were recorded
             self._drop_unsealed(lane, len(items), error)
             return None
 
@@ -272,9 +267,7 @@ class Keeping:
             )
         )
         self._count_sealed(header.lane, header.count)
-        self._begun |= self._segments.get(header.lane) != segment
         self._hit |= header.lane is Lane.HITS
-        self._segments[header.lane] = segment
         return True
 
     def _put(self, commit: Commit) -> str | None:
@@ -290,6 +283,15 @@ class Keeping:
                 self.note(IoFailure(at_ms=self._now_ms(), place="spool", detail=str(error)[:200]))
         return None
 
+    def tell_trouble(self) -> str:
+        """Return why nothing may be collected, as far as is known without waiting for the disk."""
+        if self._disk.acquire(blocking=False):
+            try:
+                self._trouble = self.reason_not_to_keep()
+            finally:
+                self._disk.release()
+        return self._trouble
+
     def reason_not_to_keep(self) -> str:
         """Return why nothing may be collected now, empty when it may.
 
@@ -300,7 +302,7 @@ class Keeping:
         if self._audit.failed:
             return LOG_FAILED
         if self._log_full:
-            self._settle(self.clock.monotonic_ns())
+            self._settle()
         if self._log_full:
             return LOG_FULL
         if self.clock.now() >= self._rules.expires_at:
@@ -335,26 +337,35 @@ class Keeping:
 
     def note(self, entry: Entry) -> None:
         """Have an entry written with this commit; while the disk is full, it waits for room."""
-        owe(self._owed, entry)
+        with self._lock:
+            owe(self._owed, entry)
 
-    def _settle(self, now_ns: int) -> None:
-        """Write what the log is owed, and sign it when somebody waits or it is time."""
+    def _settle(self) -> None:
+        """Write what the log is owed."""
         try:
-            if self._owed:
-                self._audit.append_all(self._owed)
-                self._owed.clear()
+            with self._lock:
+                owed = tuple(self._owed)
+            if owed:
+                self._audit.append_all(owed)
+                with self._lock:  # others may have come meanwhile
+                    del self._owed[: len(owed)]
             self._log_full = False
-            if self._is_to_sign(now_ns - self._signed_ns):
-                self._audit.checkpoint()
-                self._hit = self._begun = False
-                self._signed_ns = now_ns
         except SpoolFullError as error:
-            self._log_full = bool(self._owed)
+            self._log_full = True
             log.error("log cannot grow", extra={"detail": str(error)})  # noqa: TRY400
 
-    def _is_to_sign(self, waited_ns: int) -> bool:
-        half = self._begun and 2 * waited_ns >= self._sign_interval_ns
-        return self._hit or half or waited_ns >= self._sign_interval_ns
+    def _sign(self, now_ns: int) -> None:
+        """Sign the log when somebody waits for it, a segment was closed, or it is time."""
+        closed = self._spool.closed
+        is_time = now_ns - self._signed_ns >= self._sign_interval_ns
+        if not (self._hit or closed != self._closed or is_time):
+            return
+        try:
+            self._audit.checkpoint()
+        except SpoolFullError as error:  # the entries stand; the next commit tries again
+            log.error("log cannot be signed", extra={"detail": str(error)})  # noqa: TRY400
+            return
+        self._hit, self._closed, self._signed_ns = False, closed, now_ns
 
     def _count_sealed(self, lane: Lane, count: int) -> None:
         self.counters.frames_sealed += 1

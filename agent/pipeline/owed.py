@@ -18,6 +18,11 @@ def owe(owed: list[Entry], entry: Entry) -> None:
 
 
 def goes_on(first: Dropped, then: Dropped) -> bool:
-    """Tell whether the second drop begins where the first ends, for the same reason."""
+    """Tell whether the second drop begins where the first ends, for the same reason.
+
+    Drops of what was never sealed have no sequences: they go on from each other.
+    """
     alike = (first.lane, first.boot, first.reason) == (then.lane, then.boot, then.reason)
-    return alike and first.first is not None and first.first + first.count == then.first
+    if first.first is None:
+        return alike and then.first is None
+    return alike and first.first + first.count == then.first

@@ -44,6 +44,8 @@ VERSION_FILE: Final = "hotlist-version"
 LOOK_INTERVAL_NS: Final = 1_000_000_000
 """How often the watcher looks for a list that came."""
 VERSION_LIMIT_BYTES: Final = 128
+DETAIL_LIMIT: Final = 200
+"""Characters that the log has room for."""
 _HASH_DIGITS: Final = 64
 
 
@@ -51,10 +53,14 @@ _HASH_DIGITS: Final = 64
 class ListRules:
     """What the city decided about hotlists."""
 
-    keys: tuple[PublicKey, ...]
-    """That may sign them."""
+    keys: tuple[tuple[str, PublicKey], ...]
+    """That may sign them, each with the agency that has it."""
     purposes: tuple[str, ...]
     """Codes that entries may be for."""
+
+    def agency(self, key_id: bytes) -> str | None:
+        """Return who has the key, None where nobody may sign with it."""
+        return next((name for name, key in self.keys if key.key_id == key_id), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,17 @@ class Mark:
     """0 = there was none."""
     sha256: str
     """Of the signed list, hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A list that was opened and checked."""
+
+    hotlist: Hotlist
+    mark: Mark
+    key_id: bytes
+    """Of the key that signed it."""
+    purposes: tuple[str, ...]
 
 
 NO_MARK: Final = Mark(version=0, sha256="")
@@ -105,19 +122,33 @@ class HotlistPickup:
     ) -> None:
         self.hotlist = EMPTY_HOTLIST
         """The newest list that holds; it may have expired since."""
+        self.refusals = 0
+        """Lists that were refused since the start."""
+        self.refused = ""
+        """Why the last one was; empty once a list was taken after it."""
         self._wish, self._rules = wish, rules
         self._exchange, self._memory = exchange, memory / VERSION_FILE
         self._clock, self._executor = clock, executor
         self._newest = read_mark(self._memory)
         self._looked_ns: int | None = None
         self._stamp: tuple[int, ...] = ()
-        self._refused = ""
-        self._job: Future[tuple[Hotlist, Mark]] | None = None
+        self._told = ""
+        self._taken: tuple[Taken, tuple[int, ...]] | None = None
+        self._job: Future[Taken] | None = None
 
     def follow(self, rules: ListRules) -> None:
-        """Hold all lists against another policy: the one in use is opened and checked anew."""
-        self._rules, self._stamp, self._job = rules, (), None
-        self.hotlist = EMPTY_HOTLIST
+        """Hold all lists against another policy.
+
+        The one in use stays without a gap where the policy still allows its signer and all its
+        purposes. What was refused is judged anew.
+        """
+        self._rules, self._job = rules, None
+        if self._taken is not None:
+            taken, stamp = self._taken
+            if rules.agency(taken.key_id) and set(taken.purposes) <= set(rules.purposes):
+                self._stamp = stamp
+                return
+        self._stamp, self._taken, self.hotlist = (), None, EMPTY_HOTLIST
 
     def look(self) -> tuple[HotlistSeen, ...]:
         """Take a list that came, or say why not; to be asked before every frame.
@@ -150,41 +181,46 @@ class HotlistPickup:
             with suppress(OSError):  # no folder: then no list, and the health says so
                 replace_unsynced(path, self._wish.request)
 
-    def _load(self, now_ms: int) -> tuple[Hotlist, Mark]:
+    def _load(self, now_ms: int) -> Taken:
         """Open, check and index the file; runs beside the road."""
         path = self._exchange / SEALED_FILE
         sealed = read_handed(path, limit_bytes=HOTLIST_LIMIT_BYTES) or b""
         signed = unseal_hotlist(sealed, self._wish.request, self._wish.key)
-        head = open_hotlist(signed, self._rules.keys)
+        head = open_hotlist(signed, [key for _, key in self._rules.keys])
         mark = Mark(version=head.version, sha256=sha256(signed).hexdigest())
         require_newer(mark, self._newest)
         require_current(head, now_ms=now_ms)
         require_purposes(head, self._rules.purposes)
         hotlist = index_hotlist(head, unpack_columns(head))
+        taken = Taken(hotlist=hotlist, mark=mark, key_id=head.key_id, purposes=head.purposes)
         del sealed, signed, head
         return_freed()
-        return hotlist, mark
+        return taken
 
-    def _finish(self, job: "Future[tuple[Hotlist, Mark]]") -> tuple[HotlistSeen, ...]:
+    def _finish(self, job: "Future[Taken]") -> tuple[HotlistSeen, ...]:
         """Take the list that was opened, or say why it is none."""
         self._job = None
         try:
-            hotlist, mark = job.result()
-            self._remember(mark)
+            taken = job.result()
+            self._remember(taken.mark)
         except CredentialError:  # an older start's: the sender brings another when it sees ours
             return ()
         except (ConfigError, IntegrityError) as error:
             return self._refuse(str(error))
-        self.hotlist = hotlist
+        self.hotlist = hotlist = taken.hotlist
+        self._taken, self.refused, self._told = (taken, self._stamp), "", ""
         log.info("hotlist in use", extra={"count": len(hotlist)})
-        return (self._entry(hotlist.version, len(hotlist), accepted=True, detail=""),)
+        detail = f"signed by {self._rules.agency(taken.key_id)}"[:DETAIL_LIMIT]
+        return (self._entry(hotlist.version, len(hotlist), accepted=True, detail=detail),)
 
     def _refuse(self, detail: str) -> tuple[HotlistSeen, ...]:
-        if detail == self._refused:  # told already: a sender that brings it again and again
+        self.refused = detail[:DETAIL_LIMIT]
+        if detail == self._told:  # told already: a sender that brings it again and again
             return ()
-        self._refused = detail
+        self._told = detail
+        self.refusals += 1
         log.error("hotlist refused", extra={"detail": detail})
-        return (self._entry(0, 0, accepted=False, detail=detail[:200]),)
+        return (self._entry(0, 0, accepted=False, detail=self.refused),)
 
     def _remember(self, mark: Mark) -> None:
         """Keep the mark, so that no older or other list is taken after a restart either."""

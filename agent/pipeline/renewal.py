@@ -21,6 +21,8 @@ from agent.base.errors import (
     UplinkError,
 )
 from agent.base.files import read_bounded, write_whole
+from agent.pipeline.city import City
+from agent.pipeline.collector import Collector
 from agent.trust.answers import MEDIA_TYPE, Answer, LogPosition, UnverifiedReceipt
 from agent.trust.enrolment import (
     MESSAGE_LIMIT_BYTES,
@@ -47,24 +49,8 @@ _FOLDER_MODE: Final = 0o700
 Result = TypeVar("Result")
 
 
-class Door(Protocol):
+class Door(Collector, City, Protocol):
     """A connection to the city's endpoint: `agent.uplink.Uplink`."""
-
-    def deliver(self, upload: Upload, /) -> UnverifiedReceipt | LogPosition:
-        """Hand over sealed frames."""
-        ...
-
-    def exchange(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        *,
-        headers: Mapping[str, str] | None = None,
-        limit_bytes: int,
-    ) -> Answer:
-        """Ask for something else."""
-        ...
 
     def close(self) -> None:
         """Give the connection up."""

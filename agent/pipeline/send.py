@@ -12,18 +12,18 @@ from agent.base.errors import DeviceError, IntegrityError, RefusedError, UplinkE
 from agent.base.health import SendCounters
 from agent.base.lanes import Lane
 from agent.base.segments import Segment
+from agent.pipeline.collector import Collector
 from agent.pipeline.deletion import Deletion
+from agent.pipeline.delivery import Delivery
 from agent.pipeline.errands import Errand, run_errands
 from agent.pipeline.turns import back_off_s, is_due, take_turns
 from agent.spool import SpoolReader
-from agent.trust.answers import LogPosition, UnverifiedReceipt
-from agent.trust.backlog import Backlog, SegmentKey, Standing
-from agent.trust.entries import Entry, PolicySeen, RefusedReceipt, Stop, Uploaded
+from agent.trust.backlog import Backlog, SegmentKey
+from agent.trust.entries import Deleted, Entry, PolicySeen, RefusedReceipt, Stop, Uploaded
 from agent.trust.frames import Damage, Found, encode_frame, frame_hash
 from agent.trust.receipts import Receipt, open_receipt, require_receipt_for
 from agent.trust.signatures import PublicKey
-from agent.trust.uploads import Upload, gather_batches
-from agent.uplink import Collector
+from agent.trust.uploads import gather_batches
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +31,11 @@ LOOK_INTERVAL_S: Final = 0.5
 """How often a pause asks whether to end."""
 TIDY_INTERVAL_NS: Final = 10_000_000_000
 """How often age and quota are enforced in a long pause: `nh-3min` does not wait for the city."""
-SIGN_INTERVAL_NS: Final = 30_000_000_000
-"""How often the log is signed, if it grew: nobody but an auditor waits for it."""
+SIGN_INTERVAL_NS: Final = 5_000_000_000
+"""How often the log is signed, if it grew, besides before each deletion: what is not signed can be
+changed on the card without a trace."""
 ROUND_LIMIT_NS: Final = 10_000_000_000
 """Uploads of a round begin within this, so that hits, age, quota and signals have their turn."""
-DELIVERIES: Final = 3
-"""Tries at finding the part of the log that the city has seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +130,7 @@ def rest(
     while not stop() and (left_ns := until_ns - clock.monotonic_ns()) > 0:
         clock.wait_s(min(left_ns / 1e9, LOOK_INTERVAL_S))
         meanwhile()
+        sending.sign_when_due()
         if clock.monotonic_ns() - tidied_ns >= TIDY_INTERVAL_NS:
             sending.tidy()
             tidied_ns = clock.monotonic_ns()
@@ -162,16 +162,18 @@ class Sending:
         self._spool = spool
         self._watched = watched
         self._backlog = backlog
-        self._uplink = uplink
         self._audit = audit
-        self._seen_size = backlog.known_size
+        self._delivery = Delivery(uplink, watched, proven_size=backlog.known_size)
         self._watcher_stopped = False
         self._signed_ns = clock.monotonic_ns()
+        self._loose = False
+        """Whether an entry waits for a signature."""
         self._done: dict[SegmentKey, tuple[Segment, int]] = {}
         self._deletion = Deletion(
             spool=spool,
             backlog=backlog,
             note=self._note,
+            sign=self._sign,
             counters=self.counters,
             clock=self.clock,
         )
@@ -194,17 +196,23 @@ class Sending:
             self.tidy()
 
     def tidy(self) -> None:
-        """Enforce age and quota, and sign the log now and then.
+        """Enforce age and quota.
 
         Raises:
             DeviceError, SpoolFullError: The spool cannot be read or the log not be written.
         """
         self._deletion.enforce_age(self._terms.retention_s)
         self._deletion.make_room(self._terms.quota_bytes)
-        now_ns = self.clock.monotonic_ns()
-        if now_ns - self._signed_ns >= SIGN_INTERVAL_NS:
-            self._audit.checkpoint()
-            self._signed_ns = now_ns
+        self.sign_when_due()
+
+    def sign_when_due(self) -> None:
+        """Sign the log now and then.
+
+        Raises:
+            DeviceError, SpoolFullError: The log cannot be written.
+        """
+        if self._loose and self.clock.monotonic_ns() - self._signed_ns >= SIGN_INTERVAL_NS:
+            self._sign()
 
     def is_drained(self) -> bool:
         """Tell whether the watcher has signed off and nothing is left to send."""
@@ -214,7 +222,7 @@ class Sending:
     def note(self, entry: PolicySeen) -> None:
         """Enter into the log what became of a policy that came."""
         self._note(entry)
-        self._audit.checkpoint()
+        self._sign()
 
     def close(self) -> None:
         """Sign off."""
@@ -292,41 +300,12 @@ class Sending:
         self._gathering_ms[content.key] = self._now_ms()
         self._delete_settled(content)
 
-    def _deliver(
-        self, segment: str, frames: tuple[bytes, ...], standings: tuple[Standing, ...]
-    ) -> bytes:
-        """Return the city's answer; when it has seen another part of the log, prove from there."""
-        places = tuple((standing.index, standing.at_ms) for standing in standings)
-        membership = self._watched.prove_members(index for index, _ in places)
-        for _ in range(DELIVERIES):
-            if not self._watched.has_signed(self._seen_size):
-                message = "the watcher has yet to sign again what the city has seen; waiting"
-                raise UplinkError(message)
-            answer = self._uplink.deliver(
-                Upload(
-                    frames=frames,
-                    checkpoint=self._watched.note,
-                    previous_size=self._seen_size,
-                    proof=self._watched.prove_from(self._seen_size),
-                    segment=segment,
-                    places=places,
-                    membership=membership,
-                )
-            )
-            match answer:
-                case UnverifiedReceipt(signed=signed):
-                    return signed
-                case LogPosition(known_size=known_size):
-                    self._seen_size = known_size
-        message = "the city's endpoint asks for another part of the log again and again"
-        raise UplinkError(message)
-
     def _upload(self, key: SegmentKey, frames: tuple[bytes, ...]) -> None:
         """Deliver frames; only a receipt for exactly these frames counts."""
         lane, segment = key
         hashes = tuple(frame_hash(frame) for frame in frames)
         standings = self._backlog.standings(key, hashes)
-        signed = self._deliver(segment, frames, standings)
+        signed = self._delivery.deliver(segment, frames, standings)
         covering = 1 + max(standing.index for standing in standings)
         receipt = self._verify(key, hashes, signed, covering=covering)
         reads = sum(standing.reads for standing in standings)
@@ -335,7 +314,7 @@ class Sending:
         )
         self.last_receipt_ms = receipt.time_ms
         self.clock.raise_to(receipt.time_ms)
-        self._seen_size = receipt.log_size
+        self._delivery.note_proven(receipt.log_size)
         self._count_upload(lane, len(hashes), reads)
 
     def _verify(
@@ -380,6 +359,12 @@ class Sending:
     def _note(self, entry: Entry) -> None:
         self._audit.append(entry)
         self._backlog.note_sent(entry)
+        self._loose |= not isinstance(entry, Deleted)  # its announcement is signed
+        self.sign_when_due()
+
+    def _sign(self) -> None:
+        self._audit.checkpoint()
+        self._loose, self._signed_ns = False, self.clock.monotonic_ns()
 
     def _count_upload(self, lane: Lane, frames: int, reads: int) -> None:
         self.counters.uploads += 1

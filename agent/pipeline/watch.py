@@ -2,21 +2,31 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 from agent.base.clock import to_ms
-from agent.base.errors import HomeplateError
 from agent.base.health import WatchCounters
-from agent.base.records import Frame, PlateRead
+from agent.base.records import Detections, Frame, PlateRead
 from agent.camera import Source
-from agent.detect import Detector, detect_plates
-from agent.pipeline.keeping import Keeping, Lists, Renewal
+from agent.detect import Detector, Stillness, detect_plates
+from agent.pipeline.decisions import Lists, Policies
+from agent.pipeline.keeping import Keeping
+from agent.pipeline.shedding import Shedding
 from agent.read import Ballots, Reader, read_crops
 from agent.track import Tracker
-from agent.trust.entries import PolicySeen
 
 log = logging.getLogger(__name__)
+
+
+Probe = Callable[[str], AbstractContextManager[None]]
+"""Is told the name of a stage and wraps it: what measures the road walks the road itself."""
+
+
+def no_probe(_: str) -> AbstractContextManager[None]:
+    """Measure nothing."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +37,8 @@ class Seeing:
     tracker: Tracker
     reader: Reader
     ballots: Ballots
+    stillness: Stillness | None = None
+    """None = plates are looked for in every frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +51,15 @@ class Sight:
     """Of vehicles in view, so far: those that an alert is to be made for."""
 
 
-class Policies(Protocol):
-    """Where policies come from."""
+class Commits(Protocol):
+    """Who brings to the disk what is kept."""
 
-    def look(self) -> tuple[PolicySeen, ...]:
-        """Judge what came, for the log; to be quick."""
+    def commit(self) -> None:
+        """See to what is due."""
         ...
 
-    def renewal(self) -> Renewal:
-        """Return what the policy in force says."""
+    def close(self) -> None:
+        """Commit the rest and sign off."""
         ...
 
 
@@ -60,6 +72,9 @@ def watch_forever(  # noqa: PLR0913  one argument an edge
     report: Callable[[WatchCounters], None],
     lists: Lists,
     policies: Policies,
+    commits: Commits | None = None,
+    shedding: Shedding | None = None,
+    probe: Probe = no_probe,
 ) -> None:
     """Carry frames from the camera to the spool until the camera ends or `stop` says so.
 
@@ -71,30 +86,65 @@ def watch_forever(  # noqa: PLR0913  one argument an edge
         report: Given the counters as often; to be quick.
         lists: Asked before every frame for a hotlist that came meanwhile.
         policies: Asked before every frame for a policy that came meanwhile.
+        commits: Who commits and closes `keeping`; None = it does so itself, here.
+        shedding: Says which frames are left out; None = none.
+        probe: Measures the stages.
 
     Raises:
         HomeplateError: The camera cannot be used, or no account can be kept any more.
     """
-    counters = keeping.counters
+    counters, commits = keeping.counters, commits or keeping
+    dropped = 0
     try:
         with camera:
             for frame in camera.frames():
                 take_policy(policies, seeing, keeping)
                 keeping.take_list(lists)
+                dropped = count_dropped(camera, counters, dropped)
                 if frame is not None:
-                    counters.frames += 1
-                    counters.broken_frames = camera.broken_frames
-                    sight = see_frame(frame, seeing, counters, is_lead=keeping.is_lead)
-                    keeping.alert(sight.leads)
-                    keeping.take(sight.done, at=frame.captured_at)
-                keeping.commit()
+                    watch_frame(frame, seeing, keeping, shedding, dropped=dropped, probe=probe)
+                commits.commit()
                 report(counters)
                 if stop():
                     break
+        count_dropped(camera, counters, dropped)
     finally:  # a camera that fails takes nothing with it that was seen before
-        keeping.take(seeing.ballots.finish(seeing.tracker.finish()))
-        keeping.close()
+        try:
+            keeping.take(finish_passages(seeing, counters))
+        finally:
+            commits.close()
     report(counters)
+
+
+def count_dropped(camera: Source, counters: WatchCounters, before: int) -> int:
+    """Count the frames that nobody was given; return how many those are since the start."""
+    counters.broken_frames, dropped = camera.broken_frames, camera.dropped_frames
+    counters.frames += dropped - before
+    counters.frames_shed += dropped - before
+    return dropped
+
+
+def watch_frame(
+    frame: Frame,
+    seeing: Seeing,
+    keeping: Keeping,
+    shedding: Shedding | None,
+    *,
+    dropped: int,
+    probe: Probe = no_probe,
+) -> None:
+    """Look at one more frame, unless it is to be left out, and hand on what it showed."""
+    counters, clock = keeping.counters, keeping.clock
+    counters.frames += 1
+    began_ns = clock.monotonic_ns()
+    if shedding is not None and not shedding.takes(began_ns, dropped=dropped):
+        counters.frames_shed += 1
+        return
+    sight = see_frame(frame, seeing, counters, is_lead=keeping.is_lead, probe=probe)
+    keeping.alert(sight.leads)
+    keeping.take(sight.done, at=frame.captured_at)
+    if shedding is not None:
+        shedding.spend(clock.monotonic_ns() - began_ns)
 
 
 def take_policy(policies: Policies, seeing: Seeing, keeping: Keeping) -> None:
@@ -119,39 +169,87 @@ def see_frame(
     counters: WatchCounters,
     *,
     is_lead: Callable[[PlateRead], bool],
+    probe: Probe = no_probe,
 ) -> Sight:
     """Return what one more frame showed; `is_lead` is asked of each plate that was read in it.
 
     A frame on which a stage fails is counted and left out: one strange picture must not end the
-    watch. What failed is logged by its kind and place, never with values.
+    watch, nor take a passage with it that ended in it. What failed is logged by its kind and place,
+    never with values.
     """
+    done: list[PlateRead] = []
+    leads: tuple[PlateRead, ...] = ()
     try:
-        return _see(frame, seeing, counters, is_lead)
-    except HomeplateError:
-        raise
+        with probe("motion"):
+            known = None if seeing.stillness is None else seeing.stillness.recall(frame)
+        found = look_at(frame, seeing, probe) if known is None else known
+        leads = _follow(frame, found, seeing, counters, is_lead, done=done, probe=probe)
+        counters.frames_motionless += known is not None
+        counters.frames_looked += known is None
     except Exception as error:  # noqa: BLE001  the one broad handler: a frame is not worth the watch
         counters.failed_frames += 1
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else ""
-        log.warning("frame failed", extra={"error": type(error).__name__, "place": place})
-        return Sight()
+        log.warning("frame failed", extra={"error": type(error).__name__, "place": _place(error)})
+    return Sight(done=tuple(done), leads=leads)
 
 
-def _see(
-    frame: Frame, seeing: Seeing, counters: WatchCounters, is_lead: Callable[[PlateRead], bool]
-) -> Sight:
+def look_at(frame: Frame, seeing: Seeing, probe: Probe) -> Detections:
+    """Return the plates in a frame in which something may have moved."""
+    with probe("pick"):
+        found = detect_plates(frame, seeing.detector)
+    if seeing.stillness is not None:
+        seeing.stillness.remember(found)
+    return found
+
+
+def _follow(  # noqa: PLR0913  the road's own state
+    frame: Frame,
+    found: Detections,
+    seeing: Seeing,
+    counters: WatchCounters,
+    is_lead: Callable[[PlateRead], bool],
+    *,
+    done: list[PlateRead],
+    probe: Probe,
+) -> tuple[PlateRead, ...]:
+    """Return the leads; the reads of passages that are over go to `done`, also before an error."""
     ballots = seeing.ballots
-    found = detect_plates(frame, seeing.detector)
-    step = seeing.tracker.follow(found, frame, certain=ballots.certain, swapped=ballots.swapped)
-    corners = found.corners[step.wanted]
-    slots = read_crops(frame.y, corners, seeing.reader, turn=frame.index)
-    looked_at = step.track_ids[step.wanted]
-    ballots.count(frame, track_ids=looked_at, corners=corners, slots=slots)
+    with probe("track"):
+        step = seeing.tracker.follow(found, frame, certain=ballots.certain, swapped=ballots.swapped)
     counters.plates += len(found.scores)
-    counters.crops_read += len(corners)
-    return Sight(
-        done=ballots.close(step.ended, alive=step.tracks["id"], now_ms=to_ms(frame.captured_at)),
-        leads=ballots.preview(seeing.tracker.passages(looked_at), wanted=is_lead),
-    )
+    looked_at = step.track_ids[step.wanted]
+    try:
+        corners = found.corners[step.wanted]
+        with probe("rectify"):
+            slots = read_crops(frame.y, corners, seeing.reader, turn=frame.index)
+        with probe("vote"):
+            ballots.count(frame, track_ids=looked_at, corners=corners, slots=slots)
+        counters.crops_read += len(corners)
+    finally:  # the tracker tells of an end once
+        now_ms = to_ms(frame.captured_at)
+        with probe("vote"):
+            done += ballots.close(step.ended, alive=step.tracks["id"], now_ms=now_ms)
+        counters.unread = ballots.unread
+    return ballots.preview(seeing.tracker.passages(looked_at), wanted=is_lead)
+
+
+def finish_passages(seeing: Seeing, counters: WatchCounters) -> tuple[PlateRead, ...]:
+    """Return the reads of the passages that go on; where a stage fails, count them as unread."""
+    waiting = seeing.ballots.waiting
+    try:
+        reads = seeing.ballots.finish(seeing.tracker.finish())
+        counters.unread = seeing.ballots.unread
+    except Exception as error:  # noqa: BLE001  what is in memory must still be committed
+        counters.unread += waiting
+        log.error(  # noqa: TRY400  a traceback may quote plates
+            "passages lost", extra={"error": type(error).__name__, "place": _place(error)}
+        )
+        return ()
+    return reads
+
+
+def _place(error: Exception) -> str:
+    """Return function and line where an error arose."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else ""

@@ -5,7 +5,7 @@ is kept, reported and stepped over.
 """
 
 from agent.spool.reader import SpoolReader
-from agent.spool.recovery import FrameNote, Leftover, Recovery
+from agent.spool.recovery import FrameNote, Leftover, Recovery, read_notes
 from agent.spool.writer import SpoolWriter
 
-__all__ = ["FrameNote", "Leftover", "Recovery", "SpoolReader", "SpoolWriter"]
+__all__ = ["FrameNote", "Leftover", "Recovery", "SpoolReader", "SpoolWriter", "read_notes"]

@@ -69,6 +69,15 @@ def survey_spool(reader: SpoolReader, problems: list[str]) -> Recovery:
     )
 
 
+def read_notes(reader: SpoolReader, segment: Segment) -> tuple[FrameNote, ...]:
+    """Return the whole frames of a segment, none of one that cannot be read."""
+    try:
+        found = reader.frames(segment)
+    except DeviceError:  # the sender says so when it comes to it
+        return ()
+    return tuple(_note(item) for item in found if isinstance(item, Found))
+
+
 def _leftover(reader: SpoolReader, segment: Segment) -> Leftover:
     """Return what is in a segment of an earlier start; an unreadable one is all damage.
 

@@ -59,6 +59,8 @@ class SpoolWriter:
         self._used: dict[Lane, int] = {}
         self._unfinished: list[Path] = []
         self._count = 0
+        self.closed = 0
+        """Segments that this start has written and closed."""
         self._rooted = False
         self._lock = -1
 
@@ -111,6 +113,8 @@ class SpoolWriter:
             try:
                 file.append(content)
             except OSError:
+                file.cut_back()
+                file.wait_for_cut()
                 self._abandon(lane)
                 raise
         self._used[lane] += len(content)
@@ -197,13 +201,13 @@ class SpoolWriter:
     def _close(self, lane: Lane) -> None:
         """Write no more to the lane's file; it gets its final name now or later."""
         file = self._current.pop(lane).file
+        self.closed += 1
         file.close()
         self._finish(file.path)
 
     def _abandon(self, lane: Lane) -> None:
         """Give up the lane's file after an error; what it acknowledged stays readable."""
         file = self._current[lane].file
-        file.cut_back()
         if file.size_bytes:
             self._close(lane)
             return

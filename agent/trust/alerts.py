@@ -9,13 +9,13 @@ from agent.base.hits import LEAD_ONLY
 from agent.trust.cbor import encode_in_order
 from agent.trust.contents import (
     DIRECTIONS,
-    READ_FIELDS,
     VERSION,
     ZSTD_LEVEL_READS,
     StoredRead,
     compress,
     decode_items,
     parse_read,
+    place_map,
     read_map,
     require,
     require_fields,
@@ -139,7 +139,7 @@ def decode_hits_text(plaintext: bytes) -> tuple[StoredAlert | StoredEnd, ...]:
 def _parse_item(item: object) -> StoredAlert | StoredEnd:
     if isinstance(item, dict) and len(item) == _END_FIELDS:
         return _parse_end(require_fields(item, _END_FIELDS))
-    return _parse_alert(require_fields(item, _ALERT_FIELDS))
+    return _parse_alert(require_fields(item, _ALERT_FIELDS, and_maybe=1))
 
 
 def _alert_map(alert: StoredAlert) -> dict[int, object]:
@@ -154,11 +154,12 @@ def _alert_map(alert: StoredAlert) -> dict[int, object]:
             for match in alert.matches
         ],
         18: alert.jpeg,
+        **place_map(alert.read, _ALERT_FIELDS),
     }
 
 
 def _parse_alert(fields: Mapping[int, Any]) -> StoredAlert:
-    read = parse_read({key: fields[key] for key in range(READ_FIELDS)})
+    read = parse_read(fields, place_key=_ALERT_FIELDS)
     require(fields[12] == LEAD_ONLY, "wording of an alert")
     require_type(fields[17], list, "matches")
     return StoredAlert(

@@ -19,18 +19,25 @@ from agent.trust.receipts import Receipt, peek_receipt
 
 _BOOT = attrgetter("boot")
 _UNLOGGED: Final = ("unlogged-frame", "that the log does not know")
+_GIVEN_UP: Final = ("given-up-frame", "that the log calls dropped: an ill disk brought them back")
 Fate = Literal["uploaded", "present", "expired", "dropped", "lost"]
 Frames = dict[bytes, int]
 """Reads (or crops) in frames, by frame hash, in the order of the log."""
 
 
+Severity = Literal["fault", "warning"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that an honest unit does not leave behind."""
+    """Something that an auditor must know."""
 
     reason: str
     """One word for machines."""
     detail: str
+    severity: Severity = "fault"
+    """A fault is what an honest unit does not leave behind; a warning, what a crash leaves, and
+    what nobody could tell from it."""
 
 
 class Origin(NamedTuple):
@@ -38,6 +45,8 @@ class Origin(NamedTuple):
 
     unit: str
     boot: bytes
+    first: int
+    """Sequence of its first read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,14 +210,26 @@ def check_spool(
     for (lane, segment), content in spool.items():
         unlogged = {frame for frame in content.frames if content.closed and frame not in logged}
         strange = Counter(
-            _what_is_strange(origin, unit, book.boots) or _UNLOGGED
+            _what_is_strange(origin, unit, book.boots) or _why_unlogged(lane, origin, book)
             for frame, origin in content.frames.items()
             if frame in unlogged or _what_is_strange(origin, unit, book.boots)
         )
         for (reason, how), count in strange.items():
             detail = f"{count} frames in {lane.label}/{segment} {how}"
-            findings.append(Finding(reason=reason, detail=detail))
+            severity: Severity = "warning" if reason == _GIVEN_UP[0] else "fault"
+            findings.append(Finding(reason=reason, detail=detail, severity=severity))
     return tuple(findings)
+
+
+def _why_unlogged(lane: Lane, origin: Origin, book: Book) -> tuple[str, str]:
+    """Return reason and text for a frame that no `sealed` entry names."""
+    given_up = any(
+        (drop.lane, drop.boot) == (lane, origin.boot)
+        and drop.first is not None
+        and drop.first <= origin.first < drop.first + drop.count
+        for drop in book.dropped
+    )
+    return _GIVEN_UP if given_up else _UNLOGGED
 
 
 def _what_is_strange(origin: Origin, unit: str, boots: Collection[bytes]) -> tuple[str, str] | None:

@@ -56,10 +56,8 @@ class Decision:
     """SHA-256 of policy.json: stands in frames, boot entries and on the public page."""
     models_sha256: bytes
     """Of the manifest of the models that the city allows."""
-    hotlist_keys: tuple[PublicKey, ...]
-    """Who may sign hotlists; none = there is no hotlist."""
-    hotlist_agencies: tuple[str, ...]
-    """Their names, in the same order."""
+    hotlist_keys: tuple[tuple[str, PublicKey], ...]
+    """Who may sign hotlists, with their keys; none = there is no hotlist."""
     version: int
     """Of the policy and all that was signed with it."""
     root_version: int
@@ -126,8 +124,7 @@ def open_bundle(
         policy=policy,
         policy_hash=sha256(bundle.files.policy).digest(),
         models_sha256=sha256(bundle.files.models).digest(),
-        hotlist_keys=tuple(key for _, key in named),
-        hotlist_agencies=tuple(agency for agency, _ in named),
+        hotlist_keys=named,
         version=targets.signed.version,
         root_version=root.version,
         expires_at=expires_at,

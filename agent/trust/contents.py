@@ -12,6 +12,7 @@ import zstandard
 
 from agent.base.errors import IntegrityError
 from agent.base.lanes import Lane
+from agent.base.place import Place
 from agent.trust.cbor import decode_cbor, encode_head, encode_in_order
 from agent.trust.header import SEQUENCE_LIMIT, TIME_LIMIT_MS
 
@@ -23,6 +24,10 @@ QUARTERS: Final = 4
 """Corners are stored in quarters of a pixel."""
 
 READ_FIELDS: Final = 12
+"""Without the place."""
+_PLACE_FIELDS: Final = 4
+_LATITUDE_LIMIT, _LONGITUDE_LIMIT = 900_000_001, 1_800_000_001
+_ERROR_LIMIT: Final = 2**31
 
 _READS: Final = 1
 _CROPS: Final = 2
@@ -60,9 +65,13 @@ class StoredRead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Index into `DIRECTIONS`."""
     corners: tuple[int, ...]
     """x1, y1 … x4, y4 in quarters of a pixel."""
+    place: Place | None = None
+    """Where a vehicle unit was then."""
 
     def __post_init__(self) -> None:
         """Refuse what the format cannot hold."""
+        if self.place is not None:
+            require_place(self.place)
         require(type(self.text) is str and _TEXT.fullmatch(self.text) is not None, "text")
         require_type(self.confidences, bytes, "confidences")
         require(len(self.confidences) == len(self.text), "number of confidences")
@@ -112,7 +121,8 @@ def encode_reads_text(reads: Sequence[StoredRead]) -> bytes:
     Raises:
         IntegrityError: Longer than the format allows.
     """
-    content = encode_in_order({0: VERSION, _READS: [read_map(read) for read in reads]})
+    maps = [read_map(read) | place_map(read, READ_FIELDS) for read in reads]
+    content = encode_in_order({0: VERSION, _READS: maps})
     return compress(content, ZSTD_LEVEL_READS)
 
 
@@ -134,8 +144,12 @@ def decode_reads_text(plaintext: bytes) -> tuple[StoredRead, ...]:
     Raises:
         IntegrityError: Not in the format, or larger than it allows.
     """
-    items = decode_items(plaintext, _READS)
-    return tuple(parse_read(require_fields(item, READ_FIELDS)) for item in items)
+    return tuple(_parse_read_item(item) for item in decode_items(plaintext, _READS))
+
+
+def _parse_read_item(item: object) -> StoredRead:
+    fields = require_fields(item, READ_FIELDS, and_maybe=1)
+    return parse_read(fields, place_key=READ_FIELDS)
 
 
 def decode_crops_text(plaintext: bytes) -> tuple[StoredCrop, ...]:
@@ -205,8 +219,40 @@ def read_map(read: StoredRead) -> dict[int, object]:
     }
 
 
-def parse_read(fields: Mapping[int, Any]) -> StoredRead:
-    """Return the read in the fields 0 to 11.
+def place_map(read: StoredRead, key: int) -> dict[int, object]:
+    """Return a read's place under `key`, nothing where it has none."""
+    place = read.place
+    if place is None:
+        return {}
+    return {key: [place.latitude_e7, place.longitude_e7, place.error_dm, place.fix_ms]}
+
+
+def parse_place(item: object) -> Place:
+    """Return the place in an array.
+
+    Raises:
+        IntegrityError: It is something else.
+    """
+    if not isinstance(item, list) or len(item) != _PLACE_FIELDS:
+        message = f"plain text: found another place; expected an array of {_PLACE_FIELDS} numbers"
+        raise IntegrityError(message)
+    latitude, longitude, error_dm, fix_ms = item
+    return Place(latitude_e7=latitude, longitude_e7=longitude, error_dm=error_dm, fix_ms=fix_ms)
+
+
+def require_place(place: Place) -> None:
+    """Refuse a place that is not on the globe; IntegrityError."""
+    for value, limit in (
+        (place.latitude_e7, _LATITUDE_LIMIT),
+        (place.longitude_e7, _LONGITUDE_LIMIT),
+    ):
+        require_numbers((value,), "place", limit, low=1 - limit)
+    require_numbers((place.error_dm,), "error of the place", _ERROR_LIMIT)
+    require_numbers((place.fix_ms,), "time of the place", TIME_LIMIT_MS)
+
+
+def parse_read(fields: Mapping[int, Any], *, place_key: int) -> StoredRead:
+    """Return the read in the fields 0 to 11, and its place where it has one.
 
     Raises:
         IntegrityError: One is not what the format says.
@@ -225,6 +271,7 @@ def parse_read(fields: Mapping[int, Any]) -> StoredRead:
         last_frame=fields[9],
         direction=fields[10],
         corners=tuple(fields[11]),
+        place=parse_place(fields[place_key]) if place_key in fields else None,
     )
 
 
@@ -253,13 +300,14 @@ def _parse_crop(item: object) -> StoredCrop:
     )
 
 
-def require_fields(item: object, count: int) -> dict[int, Any]:
-    """Return an item that is a map with the keys 0 to `count` - 1.
+def require_fields(item: object, count: int, *, and_maybe: int = 0) -> dict[int, Any]:
+    """Return an item that is a map with the keys 0 to `count` - 1, or `and_maybe` more.
 
     Raises:
         IntegrityError: It is something else.
     """
-    if not isinstance(item, dict) or list(item) != list(range(count)):
+    counts = (count, count + and_maybe)
+    if not isinstance(item, dict) or len(item) not in counts or list(item) != [*range(len(item))]:
         message = f"plain text: found another item; expected a map with the keys 0 to {count - 1}"
         raise IntegrityError(message)
     return item

@@ -87,9 +87,14 @@ class Stop(_Entry, frozen=True, kw_only=True, array_like=True, tag="stop"):
 
 
 class Gap(_Entry, frozen=True, kw_only=True, array_like=True, tag="gap"):
-    """The log itself had a torn end, which was cut: the last moments before a power cut."""
+    """The log did not end in good order: what a start found of its last moments."""
 
     cut_bytes: Count
+    """At its end, of no whole entry: torn by a power cut, or damaged."""
+    kept: Count
+    """Whole entries behind a damaged place; they follow this one."""
+    unsigned: Count
+    """Entries just before this one, and those kept, that no signature had vouched for."""
 
 
 class Recovered(_Entry, frozen=True, kw_only=True, array_like=True, tag="recovered"):

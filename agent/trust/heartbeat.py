@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from agent.base.errors import IntegrityError
 from agent.base.health_file import Health
+from agent.base.unit_state import UnitState
 
 HEARTBEAT_PATH: Final = "/v1/heartbeat"
 POLICY_PATH: Final = "/v1/policy"
@@ -43,6 +44,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The sender's counters."""
     watch: Health | None
     """The watcher, as it told last; None = it never did, or ended in good order."""
+    unit: UnitState | None = None
+    """The machine and the queue, as the sender sees them: also while the watcher is down."""
 
 
 def encode_heartbeat(beat: Heartbeat) -> bytes:

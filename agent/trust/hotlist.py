@@ -8,7 +8,7 @@ The columns stay compressed bytes here; `agent.gate` makes the index of them.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
@@ -125,6 +125,8 @@ class SignedHotlist:
     agencies: tuple[str, ...]
     columns: tuple[bytes, ...] = field(repr=False)
     """zstd of plates, states, purposes, agencies, expiries, case ends, cases."""
+    key_id: bytes = b""
+    """Of the key whose signature held; empty where none was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +189,7 @@ def open_hotlist(content: bytes, keys: Iterable[PublicKey]) -> SignedHotlist:
         message = f"hotlist: signed by the key {wire.key_id.hex()}, which the policy does not name"
         raise IntegrityError(message)
     verify_signature(wanted[0], _DOMAIN + wire.payload, wire.signature)
-    return _parse_head(wire.payload)
+    return replace(_parse_head(wire.payload), key_id=wire.key_id)
 
 
 def peek_hotlist(content: bytes) -> SignedHotlist:

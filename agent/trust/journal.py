@@ -42,6 +42,16 @@ def take_records(buffer: bytes, offset: int, end: int) -> tuple[list[bytes], int
     return contents, offset
 
 
+def find_records(buffer: bytes) -> list[bytes]:
+    """Return the contents of all whole, correct records in `buffer`, wherever they begin."""
+    found, at = [], 0
+    while at + OVERHEAD_BYTES < len(buffer):
+        contents, end = take_records(buffer, at, len(buffer))
+        found += contents
+        at = max(end, at + 1)
+    return found
+
+
 def take_record(buffer: bytes, offset: int) -> bytes | None:
     """Return the content of the record at `offset`; None where no whole, correct one stands."""
     length = int.from_bytes(buffer[offset : offset + _NUMBER.size], "little")

@@ -111,6 +111,11 @@ def load_opener(pem: bytearray, *, place: str) -> Opener:
     return Opener(_load(pem, place))
 
 
+def is_protected(pem: bytearray) -> bool:
+    """Tell whether a PEM file is a private key under a passphrase."""
+    return _describe_file(pem) == _PROTECTED
+
+
 def load_protected_signer(pem: bytearray, passphrase: str, *, place: str) -> Signer:
     """Return the signing key in a PEM file under a passphrase; `pem` is wiped.
 
@@ -122,8 +127,8 @@ def load_protected_signer(pem: bytearray, passphrase: str, *, place: str) -> Sig
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         found = _describe_file(pem)
         wrong = found == _PROTECTED and isinstance(error, ValueError)
-        found = "another passphrase" if wrong else found
-        message = f"{place}: found {found}; expected a P-256 key, PKCS #8, under its passphrase"
+        expected = "expected a P-256 key, PKCS #8, under its passphrase"
+        message = f"{place}: " + ("wrong passphrase" if wrong else f"found {found}; {expected}")
         raise CredentialError(message) from error
     finally:
         wipe(pem)

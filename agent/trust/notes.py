@@ -8,9 +8,10 @@ import re
 from base64 import b64decode, b64encode
 from binascii import a2b_base64
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
+
+import msgspec
 
 from agent.base.errors import IntegrityError
 from agent.trust.signatures import PublicKey, verify_signature
@@ -44,8 +45,7 @@ class NoteSigner(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a log claims to be."""
 
     origin: str
@@ -118,8 +118,8 @@ def read_bound(note: str) -> Checkpoint:
             origin=origin,
             size=int(size),
             root=a2b_base64(root),
-            number=int(number.removeprefix("number ")),
-            previous=a2b_base64(previous.removeprefix("previous ")),
+            number=int(number[7:]),  # behind the words
+            previous=a2b_base64(previous[9:]),
         )
     except ValueError as error:
         message = "checkpoint: base64 not in its only allowed form"

@@ -17,6 +17,7 @@ from cryptography import x509
 from msgspec import Meta
 
 from agent.base.errors import ConfigError, CredentialError
+from agent.base.forms import explain_misfit
 from agent.base.lanes import Lane
 from agent.base.texts import find_hidden, show
 from agent.trust.roles import refuse_doubles
@@ -108,6 +109,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     quota: Quota
     units: Annotated[tuple[UnitName, ...], Meta(max_length=4096)] = ()
     """Units that the policy is for; none named = all of the city."""
+    dhcp: bool = True
+    """Whether units may ask the network that they stand in for an address."""
+    time_servers: Annotated[tuple[Text, ...], Meta(max_length=4)] = ()
+    """Literal IP addresses that units may ask for the time (NTP); none = nobody."""
     legal: Legal
 
 
@@ -130,9 +135,7 @@ def parse_policy(content: bytes, *, place: str) -> Policy:
         _check_texts(json.loads(content, object_pairs_hook=refuse_doubles))
         _check_policy(policy)
     except (msgspec.MsgspecError, ValueError, RecursionError, CredentialError) as error:
-        message = (
-            f"{place}: {show(str(error))}; ask the city for a policy that fits the formats page"
-        )
+        message = f"{place}: {show(explain_misfit(error, Policy))}"
         raise ConfigError(message) from error
     return policy
 
@@ -185,6 +188,8 @@ def _check_policy(policy: Policy) -> None:
         raise ValueError(message)
     for index, address in enumerate(policy.endpoint.addresses):
         _check_address(address, f"$.endpoint.addresses[{index}]")
+    for index, address in enumerate(policy.time_servers):
+        _check_address(address, f"$.time_servers[{index}]")
     _check_ca(policy.endpoint.ca_pem)
     _check_pins(spki_pins(policy))
     keys = (city_key(policy), *receipt_keys(policy))
@@ -193,6 +198,7 @@ def _check_policy(policy: Policy) -> None:
     _refuse_repeats([key.spki for key in keys], "$.sealing.public_key, $.receipt_keys")
     _refuse_repeats(policy.purposes, "$.purposes")
     _refuse_repeats(policy.units, "$.units")
+    _refuse_repeats(policy.time_servers, "$.time_servers")
     _check_terms(policy)
 
 

@@ -3,15 +3,22 @@
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
+from typing import Final
 
+from agent.base.clock import from_ms
 from agent.base.errors import IntegrityError
-from agent.trust.balance import Claim, Finding
-from agent.trust.entries import Entry, Stop, decode_entries, decode_entry
+from agent.trust.backlog import SegmentKey
+from agent.trust.balance import Claim, Finding, Severity
+from agent.trust.entries import DeleteIntent, Entry, Stop, decode_entries, decode_entry
+from agent.trust.journal import find_records
 from agent.trust.merkle import EMPTY_ROOT, Tree, leaf_hashes
 from agent.trust.notes import NO_NOTE, Checkpoint, note_hash, open_checkpoint, read_bound
 from agent.trust.receipts import Receipt, open_receipt, receipt_hash
 from agent.trust.signatures import PublicKey
+
+UNSIGNED_LIMIT_MS: Final = 15_000
+"""A log is signed every 5 s; a commit of up to 5 s may stand behind that, and a slow disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +26,16 @@ class LogContent:
     """A log as it lies on the disk."""
 
     entries: Iterable[list[bytes]]
-    """Contents of the whole records, in order, many at a time."""
+    """Contents of the whole records that stood there before the notes were read, in order, many at
+    a time."""
+    recent: Iterable[list[bytes]]
+    """Of those that came since."""
     notes: tuple[str, ...]
     """The whole checkpoints, in order."""
     lengths: Callable[[], tuple[int, int]]
     """Bytes of whole records, and bytes after the last; asked once the entries were taken."""
+    rest: Callable[[], bytes]
+    """What stands after the last whole record; asked with the lengths."""
 
 
 @dataclass(slots=True)
@@ -39,6 +51,8 @@ class LogReview:
     """At the end, of no whole entry: a write in progress, or cut off."""
     checkpoints: int = 0
     signed_size: int = 0
+    tail: list[Entry] = field(default_factory=list)
+    """Entries behind the last checkpoint, but for recent ones."""
     types: Counter[type[Entry]] = field(default_factory=Counter)
     """Entries by their class."""
     roots: dict[int, bytes] = field(default_factory=dict)
@@ -57,9 +71,10 @@ class LogReview:
         """Entries after the last checkpoint: of a process that runs, or was cut off."""
         return max(self.size - self.signed_size, 0)
 
-    def find(self, reason: str, detail: str) -> None:
+    def find(self, reason: str, detail: str, severity: Severity = "fault") -> None:
         """Add a finding."""
-        self.findings.append(Finding(reason=reason, detail=f"{self.origin}: {detail}"))
+        detail = f"{self.origin}: {detail}"
+        self.findings.append(Finding(reason=reason, detail=detail, severity=severity))
 
 
 def review_log(
@@ -81,9 +96,11 @@ def review_log(
     """
     review = LogReview(origin)
     heads = _open_notes(review, content.notes, key)
-    _read_entries(review, content.entries, {head.size for head in heads}.union(sizes), enter)
+    review.signed_size = max((head.size for head in heads), default=0)
+    _read_entries(review, content, {head.size for head in heads}.union(sizes), enter)
     review.whole_bytes, review.loose_bytes = content.lengths()
     _compare_heads(review, heads)
+    _judge_end(review, content.rest())
     return review
 
 
@@ -164,15 +181,19 @@ def _open_note(note: str, key: PublicKey, origin: str, *, bound: bool) -> Checkp
 
 def _read_entries(
     review: LogReview,
-    batches: Iterable[list[bytes]],
+    content: LogContent,
     sizes: Collection[int],
     enter: Callable[[list[Entry]], None],
 ) -> None:
     tree = Tree()
     wanted = deque(sorted(sizes))
     last: Entry | None = None
-    for contents in batches:
+    stood = ((contents, True) for contents in content.entries)
+    came = ((contents, False) for contents in content.recent)
+    for contents, counts in chain(stood, came):
         found = _decode_entries(review, contents, tree.size)
+        if counts and tree.size + len(found) > review.signed_size:
+            review.tail += found[max(review.signed_size - tree.size, 0) :]
         _grow(tree, leaf_hashes(contents), wanted, review.roots)
         review.types.update(map(type, found))
         enter(found)
@@ -213,7 +234,6 @@ def _grow(tree: Tree, leaves: Sequence[bytes], wanted: deque[int], roots: dict[i
 
 def _compare_heads(review: LogReview, heads: Sequence[Checkpoint]) -> None:
     """Hold the entries against what was signed."""
-    review.signed_size = max((head.size for head in heads), default=0)
     for earlier, head in pairwise(heads):
         if head.size < earlier.size:
             review.find("checkpoint-order", f"checkpoint {head.number} is of a shorter log")
@@ -228,9 +248,61 @@ def _compare_heads(review: LogReview, heads: Sequence[Checkpoint]) -> None:
             review.find("entry-damaged", f"{place} is not whole; {signed}")
         else:
             review.find("log-truncated", f"{place} is missing; {signed}")
+
+
+def _judge_end(review: LogReview, rest: bytes) -> None:
+    """Tell what nobody has signed: of a process that runs, or that a crash cut off.
+
+    Args:
+        review: Takes the findings.
+        rest: What stands behind the last whole entry.
+    """
+    if review.signed_size > review.size:
+        return
+    if behind := len(find_records(rest)):
+        place = f"entry {review.size} at byte {review.whole_bytes} of the entries"
+        detail = f"{place} is not whole; {behind} whole ones stand behind it, none of them signed"
+        review.find("tail-damaged", detail, "warning")
     if review.ended and review.unsigned:
         detail = f"signed off, but the last {review.unsigned} entries are not signed"
         review.find("unsigned-end", detail)
+    elif review.tail:
+        begin_ms, end_ms = (entry.at_ms for entry in (review.tail[0], review.tail[-1]))
+        detail = (
+            f"the last {len(review.tail)} entries, from {_tell_time(begin_ms)} to "
+            f"{_tell_time(end_ms)}, are not signed: they may have been changed or others removed"
+        )
+        if end_ms - begin_ms > UNSIGNED_LIMIT_MS:
+            detail += f"; no unit leaves more than {UNSIGNED_LIMIT_MS // 1000} s unsigned"
+            review.find("unsigned-too-long", detail)
+        else:
+            review.find("unsigned-tail", detail, "warning")
+
+
+def _tell_time(at_ms: int) -> str:
+    return from_ms(at_ms).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def check_unsigned_deletions(send: LogReview, spool: Collection[SegmentKey]) -> tuple[Finding, ...]:
+    """Return segments that are gone though nothing signed announces it.
+
+    A unit signs each announcement before it removes anything: these were taken by somebody else.
+
+    Args:
+        send: The sender's log.
+        spool: Segments that are there.
+    """
+    return tuple(
+        Finding(
+            reason="unsigned-deletion",
+            detail=(
+                f"{send.origin}: segment {entry.lane.label}/{entry.segment} is gone, and the entry "
+                "that announces it is not signed"
+            ),
+        )
+        for entry in send.tail
+        if isinstance(entry, DeleteIntent) and (entry.lane, entry.segment) not in spool
+    )
 
 
 def _check_receipt(receipt: Receipt, unit: str, watch: LogReview) -> Finding | None:

@@ -107,7 +107,7 @@ def key_name(pem: str) -> str:
 def malformed(error: Exception, place: str) -> PolicyError:
     """Return the error for bytes that are not in their form."""
     unknown = "unknown field" in str(error)
-    message = f"{place}: {show(str(error))}; ask the city for a bundle that fits the formats page"
+    message = f"{place}: {show(str(error))}; expected a bundle of `homeplate policy publish`"
     return PolicyError(message, reason="unknown-field" if unknown else "format")
 
 

@@ -62,6 +62,9 @@ def load_public_file(content: bytes, *, place: str) -> PublicKey:
     Raises:
         CredentialError: Something else is in it.
     """
+    if b"PRIVATE KEY-----" in content[:128]:
+        message = f"{place}: found a private key; name its public half, the .pub file beside it"
+        raise CredentialError(message)
     if not content.startswith(b"-----BEGIN PUBLIC KEY-----"):
         return load_public_key(content, place=place)
     try:

@@ -93,6 +93,25 @@ def measure_gaps(
     return np.bincount(crop[gaps], logs, minlength=crops).astype(np.float32)
 
 
+def find_spans(columns: LogProbs) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return how many characters N crops show, and from where to where.
+
+    Returns:
+        (N,) counts, and (N, 2) middles of the first and the last column that shows a character, in
+        shares of the crop's width; 0 and 1 where nothing is shown.
+    """
+    width, classes = columns.shape[1:]
+    best = columns.argmax(axis=2)
+    shown = best != classes - 1
+    fresh = shown.copy()
+    fresh[:, 1:] &= best[:, 1:] != best[:, :-1]
+    counts = fresh.sum(axis=1)
+    first, last = shown.argmax(axis=1), width - 1 - shown[:, ::-1].argmax(axis=1)
+    spans = (np.stack([first, last], axis=1) + 0.5) / width
+    spans[counts == 0] = (0.0, 1.0)
+    return counts, spans
+
+
 def find_peaks(values: NDArray[np.float32], first: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the index of the highest of `values` in each run; `first` are the runs' beginnings."""
     highest = np.maximum.reduceat(values, first)

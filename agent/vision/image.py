@@ -25,22 +25,39 @@ def shrink_plane(plane: Plane, *, width_px: int) -> Plane:
     return np.asarray(small, np.uint8)
 
 
-def pad_plane(plane: Plane, *, multiple_px: int) -> Plane:
-    """Return `plane` grown right and down with grey to whole multiples; contiguous in memory."""
-    rows, columns = plane.shape
-    height = -(-rows // multiple_px) * multiple_px
-    width = -(-columns // multiple_px) * multiple_px
-    if (height, width) == (rows, columns):
-        return np.ascontiguousarray(plane)
-    padded = np.full((height, width), PAD_GRAY, np.uint8)
-    padded[:rows, :columns] = plane
-    return padded
+class Canvas:
+    """Memory for pictures that are padded, used again and again."""
+
+    __slots__ = ("_memory", "_shape")
+
+    def __init__(self) -> None:
+        """Begin without memory; the first picture says how much."""
+        self._memory, self._shape = np.empty((0, 0), np.uint8), (0, 0)
+
+    def pad(self, plane: Plane, *, multiple_px: int) -> Plane:
+        """Return `plane` grown right and down with grey to whole multiples, contiguous in memory.
+
+        The result holds until the next call. A plane that fits already comes back as it is.
+        """
+        rows, columns = plane.shape
+        height = -(-rows // multiple_px) * multiple_px
+        width = -(-columns // multiple_px) * multiple_px
+        if (height, width) == (rows, columns):
+            return np.ascontiguousarray(plane)
+        if self._memory.shape != (height, width) or self._shape != (rows, columns):
+            self._memory = np.full((height, width), PAD_GRAY, np.uint8)
+            self._shape = rows, columns
+        self._memory[:rows, :columns] = plane
+        return self._memory
 
 
 def encode_jpeg(plane: Plane, *, quality: int) -> bytes:
-    """Return `plane` as a JPEG file; `quality` 1 to 100."""
+    """Return `plane` as a JPEG file, empty where none can be made; `quality` 1 to 100."""
     settings = (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1)
-    written, content = cv2.imencode(".jpg", plane, settings)
+    try:
+        written, content = cv2.imencode(".jpg", plane, settings)
+    except cv2.error:  # a read is worth more than its picture
+        return b""
     return content.tobytes() if written else b""
 
 

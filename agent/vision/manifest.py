@@ -16,6 +16,15 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}$")]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")]
 SidePx = Annotated[int, Meta(ge=8, le=8192)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Pattern = Annotated[str, Meta(pattern=r"^[LD]{1,16}$")]
+PlateShare = Annotated[float, Meta(gt=0, le=1)]
+
+
+class FileSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One more file of a network, which takes and gives the same."""
+
+    file: FileName
+    sha256: Digest
 
 
 class DetectorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +48,8 @@ class DetectorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     data: str = ""
     """What it was trained on."""
     licence: str = ""
+    int8: FileSpec | None = None
+    """The same network quantised to 8 bits, where that holds its accuracy."""
     accuracy: dict[str, object] = {}
 
 
@@ -63,15 +74,22 @@ class ReaderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The log-probabilities are divided by it: above 1 the network was too sure of itself."""
     threshold: Share = 0.7
     """Recommended lowest confidence of a whole plate that is no guess."""
+    patterns: dict[Pattern, PlateShare] = {}
+    """How often plates show letters (L) and digits (D) in that order; the rest follow no order."""
     version: str = ""
     parameters: int = 0
     data: str = ""
     """What it was trained on."""
     licence: str = ""
+    int8: FileSpec | None = None
+    """The same network quantised to 8 bits, where that holds its accuracy."""
     accuracy: dict[str, object] = {}
 
     def __post_init__(self) -> None:
-        """Refuse an alphabet that does not end in the blank."""
+        """Refuse an alphabet that does not end in the blank, and shares of more than all plates."""
+        if sum(self.patterns.values()) > 1:
+            message = f"patterns add up to {sum(self.patterns.values()):g}; expected at most 1"
+            raise ValueError(message)
         if self.blank != len(self.alphabet):
             message = f"blank is {self.blank}; expected {len(self.alphabet)}, after the alphabet"
             raise ValueError(message)

@@ -15,6 +15,8 @@ def match_nearest(costs: NDArray[np.float32]) -> NDArray[np.int64]:
     """
     rows, columns = costs.shape
     owner = np.full(columns, -1, np.int64)
+    if rows == columns == 1:  # one vehicle in view: the usual case, and no table
+        return np.where(np.isfinite(costs[0]), 0, owner)
     left = costs.copy()
     for _ in range(min(rows, columns)):
         nearest = left.argmin(axis=0)

@@ -6,7 +6,20 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.vision.decode import MAX_SLOTS, SMALLEST, Slots, measure_confidence, normalise, spell
+from agent.vision.decode import (
+    MAX_SLOTS,
+    SMALLEST,
+    Slots,
+    measure_confidence,
+    measure_surety,
+    normalise,
+    spell,
+)
+from agent.vision.texts import count_changes
+
+STRANGE_CONFIDENCE, STRANGE_SHARE = 0.8, 0.5
+"""A look that is that sure of a text in which that share of the characters differs shows another
+vehicle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +91,12 @@ def merge_looks(looks: tuple[Slots, ...]) -> Slots:
     return merged
 
 
+def pick_surer(one: Slots, other: Slots) -> Slots:
+    """Return of each plate the surer of two looks; both hold the same plates."""
+    surer = np.flatnonzero(measure_surety(other) > measure_surety(one))
+    return put_slots(one, surer, pick_slots(other, surer))
+
+
 def join_odds(log_probs: NDArray[np.float32], *, count: float) -> float:
     """Return the probability that all looks together give, from that of each (n,), n at least 1.
 
@@ -123,3 +142,11 @@ def put_slots(slots: Slots, chosen: NDArray[np.int64], others: Slots) -> Slots:
     copy.lengths[chosen] = others.lengths
     copy.complete[chosen] = others.complete
     return copy
+
+
+def is_strange(look: Vote, outcome: Vote) -> bool:
+    """Tell whether one look shows another plate than the outcome so far, surely."""
+    longest = max(len(look.characters), len(outcome.characters), 1)
+    changes = count_changes(look.characters, outcome.characters)
+    sure = min(look.confidences, default=0.0) >= STRANGE_CONFIDENCE
+    return sure and changes / longest >= STRANGE_SHARE

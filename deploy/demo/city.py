@@ -27,10 +27,11 @@ from homeplate_endpoint.units import Units
 
 from agent.base.clock import SystemClock
 from agent.cli.enroll import ask, make_keys
-from agent.cli.policy_book import CURRENT, PENDING, ROOT, Book, tell_time
+from agent.cli.policy_book import CURRENT, PENDING, ROOT, Book
+from agent.cli.policy_draft import encode_draft, tell_time
 from agent.cli.unit_bundle import draw_token
 from agent.trust.answers import Answer
-from agent.trust.bundle_files import encode_bundle
+from agent.trust.bundle_files import BundleFiles, encode_bundle
 from agent.trust.keys import (
     encode_private_key,
     encode_protected_key,
@@ -79,10 +80,14 @@ class City:
         return Book(self.root / "city" / "policies")
 
 
-def found_city(root: Path) -> City:
+def found_city(root: Path, *, address: str = "127.0.0.1") -> City:
     """Make all keys and certificates, the endpoint's configuration and the unit's credentials.
 
     The policy comes last, by `publish_policy`, when the endpoint's port is known.
+
+    Args:
+        root: A folder that is not there yet.
+        address: At which the units reach the endpoint, and at which it listens.
     """
     for folder in ("city", "offices", "unit/credentials", "unit/state", "unit/run"):
         (root / folder).mkdir(parents=True, mode=0o700)
@@ -92,7 +97,7 @@ def found_city(root: Path) -> City:
     _furnish_offices(root)
     plan = Plan(
         server_name=SERVER_NAME,
-        addresses=("127.0.0.1",),
+        addresses=(address,),
         port=PLANNED_PORT,
         sealing_key=opener.public_key,
     )
@@ -128,10 +133,13 @@ def publish_policy(
         now: When it is signed; None = now.
     """
     book, now = city.book, now or datetime.now(UTC)
-    book.write_draft(draft_policy(city, port=port, mode=mode, now=now) | dict(changes or {}))
-    book.write("models.toml", MODELS.read_bytes())
-    book.write("hotlist-keys.json", describe_hotlist_keys(city))
-    pending = book.compose(book.roots())
+    fields = draft_policy(city, port=port, mode=mode, now=now) | dict(changes or {})
+    files = BundleFiles(
+        policy=encode_draft(fields),
+        models=MODELS.read_bytes(),
+        hotlist_keys=describe_hotlist_keys(city),
+    )
+    pending = book.put_up(files, book.roots())
     for office in signed_by:
         signer = load_protected_signer(
             bytearray((city.root / f"offices/{office}.key").read_bytes()),

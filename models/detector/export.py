@@ -82,7 +82,7 @@ def compare(decoded: Decoded, path: Path) -> None:
 def renew_table(manifest: str, out: Path, *, parameters: int) -> str:
     """Return the manifest with the facts of the file `out`; old measurements are left out."""
     found = OWN_TABLES.search(manifest)
-    table = (found[0] if found else "[detector]\n").split("[detector.accuracy]")[0]
+    table = (found[0] if found else "[detector]\n").split("[detector.")[0]
     facts = {
         "sha256": f'"{hashlib.sha256(out.read_bytes()).hexdigest()}"',
         "version": f'"{dt.datetime.now(tz=dt.UTC):%Y.%m.%d}"',

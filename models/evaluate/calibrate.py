@@ -15,7 +15,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -27,10 +27,16 @@ from agent.base.settings import DetectSettings, ModelSettings
 from agent.cli.bench_index import Label, find_nearest
 from agent.cli.models import MANIFEST_NAME, Models, find_folder, open_models
 from agent.detect import detect_plates
-from agent.read import SECOND_LOOKS, WEAK_CONFIDENCE
-from agent.vision.decode import SMALLEST, collapse_columns, measure_surety, normalise
-from agent.vision.geometry import cut_crops
-from agent.vision.voting import count_votes, merge_looks, pick_slots
+from agent.read import look_at
+from agent.vision.decode import SMALLEST, Slots, collapse_columns, measure_surety, normalise
+from agent.vision.looks import (
+    CENTRED_LOOKS,
+    SECOND_LOOKS,
+    WEAK_CONFIDENCE,
+    centre_corners,
+)
+from agent.vision.patterns import Patterns, weigh_patterns
+from agent.vision.voting import count_votes, merge_looks, pick_slots, pick_surer
 from models.evaluate.figures import bin_reliability, choose_threshold, measure_gap, operate
 from models.evaluate.outcomes import (
     Flags,
@@ -60,6 +66,8 @@ class Sight:
     columns: NDArray[np.float32]
     """(L, T, C) log-probabilities of the first look and the second ones; no look (0, T, C) where
     the plate was not found."""
+    centred: NDArray[np.float32]
+    """(L, T, C) of the looks with corners drawn in to the characters; none where needless."""
     text: str
 
 
@@ -68,38 +76,40 @@ def look_closely(shot: Shot, models: Models) -> Sight:
     corners = detect_plates(view_frame(shot.gray), models.detector).corners
     row = find_nearest(Label(corners=shot.corners, text=shot.text), corners)
     if row is None:
-        return Sight(
-            columns=np.zeros((0, 1, len(models.reader.alphabet) + 1), np.float32), text=shot.text
-        )
-    reader = models.reader
-    crops = [
-        cut_crops(
-            shot.gray,
-            corners[row : row + 1],
-            size_px=reader.size_px,
-            margin=(reader.margin[0] + more_x, reader.margin[1] + more_y),
-        )
-        for more_x, more_y in ((0.0, 0.0), *SECOND_LOOKS)
-    ]
-    (columns,) = reader.network.run(np.concatenate(crops)[:, None])
-    return Sight(columns=columns, text=shot.text)
+        nothing = np.zeros((0, 1, len(models.reader.alphabet) + 1), np.float32)
+        return Sight(columns=nothing, centred=nothing, text=shot.text)
+    reader = replace(models.reader, temperature=1.0)
+    corners = corners[row : row + 1]
+    looks = look_at(shot.gray, corners, reader, ((0.0, 0.0), *SECOND_LOOKS))
+    _, quads = centre_corners(looks[0], corners, margin_x=reader.margin[0])
+    centred = look_at(shot.gray, quads, reader, CENTRED_LOOKS)
+    return Sight(columns=np.concatenate(looks), centred=np.concatenate(centred), text=shot.text)
 
 
 def judge_sights(
-    sights: Sequence[Sight], *, temperature: float, alphabet: str
+    sights: Sequence[Sight],
+    *,
+    temperature: float,
+    alphabet: str,
+    patterns: Patterns | None = None,
 ) -> tuple[Outcome, ...]:
     """Return the outcomes that the road would give at another temperature."""
-    return tuple(_judge(sight, temperature, alphabet) for sight in sights)
+    return tuple(_judge(sight, temperature, alphabet, patterns) for sight in sights)
 
 
-def _judge(sight: Sight, temperature: float, alphabet: str) -> Outcome:
+def _judge(sight: Sight, temperature: float, alphabet: str, patterns: Patterns | None) -> Outcome:
     """Return one outcome."""
     if not len(sight.columns):
         return Outcome(known=True, found=False)
-    looks = collapse_columns(normalise(sight.columns / np.float32(temperature)))
-    each = tuple(pick_slots(looks, np.array([row])) for row in range(len(sight.columns)))
-    weak = measure_surety(each[0])[0] < WEAK_CONFIDENCE
-    vote = count_votes(merge_looks(each) if weak else each[0], alphabet=alphabet)
+    looks = _part(sight.columns, temperature)
+    slots = looks[0]
+    if measure_surety(slots)[0] < WEAK_CONFIDENCE:
+        slots = merge_looks(looks)
+    if measure_surety(slots)[0] < WEAK_CONFIDENCE and len(sight.centred):
+        slots = pick_surer(slots, merge_looks(_part(sight.centred, temperature)))
+    if patterns is not None:
+        slots = weigh_patterns(slots, patterns)
+    vote = count_votes(slots, alphabet=alphabet)
     return Outcome(
         known=True,
         found=True,
@@ -110,13 +120,25 @@ def _judge(sight: Sight, temperature: float, alphabet: str) -> Outcome:
     )
 
 
-def measure_surprise(sights: Sequence[Sight], *, temperature: float, alphabet: str) -> float:
+def _part(columns: NDArray[np.float32], temperature: float) -> tuple[Slots, ...]:
+    """Return each look of (L, T, C) columns at a temperature."""
+    looks = collapse_columns(normalise(columns / np.float32(temperature)))
+    return tuple(pick_slots(looks, np.array([row])) for row in range(len(columns)))
+
+
+def measure_surprise(
+    sights: Sequence[Sight],
+    *,
+    temperature: float,
+    alphabet: str,
+    patterns: Patterns | None = None,
+) -> float:
     """Return the mean log loss of the characters' confidences, as the road gives them.
 
     Second looks take part: their mean is less sure than a single look, and a temperature that was
     fitted to first looks alone made it too modest.
     """
-    outcomes = judge_sights(sights, temperature=temperature, alphabet=alphabet)
+    outcomes = judge_sights(sights, temperature=temperature, alphabet=alphabet, patterns=patterns)
     sure, right = gather_characters(outcomes)
     if not len(sure):
         return 0.0
@@ -124,15 +146,18 @@ def measure_surprise(sights: Sequence[Sight], *, temperature: float, alphabet: s
     return float(-np.log(chances).mean())
 
 
-def choose_temperature(sights: Sequence[Sight], *, alphabet: str) -> float:
+def choose_temperature(
+    sights: Sequence[Sight], *, alphabet: str, patterns: Patterns | None = None
+) -> float:
     """Return the temperature of the least surprise; 1 where it does not help on other plates."""
     fit, check = sights[::2], sights[1::2]
     losses = [
-        measure_surprise(fit, temperature=float(one), alphabet=alphabet) for one in TEMPERATURES
+        measure_surprise(fit, temperature=float(one), alphabet=alphabet, patterns=patterns)
+        for one in TEMPERATURES
     ]
     best = round(float(TEMPERATURES[int(np.argmin(losses))]), 2)
-    before = measure_surprise(check, temperature=1.0, alphabet=alphabet)
-    after = measure_surprise(check, temperature=best, alphabet=alphabet)
+    before = measure_surprise(check, temperature=1.0, alphabet=alphabet, patterns=patterns)
+    after = measure_surprise(check, temperature=best, alphabet=alphabet, patterns=patterns)
     return best if after < before else 1.0
 
 
@@ -195,12 +220,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(message)
     cv2.setNumThreads(1)
     models = open_models(ModelSettings(directory=args.models), DetectSettings())
-    alphabet = models.reader.alphabet
     sights = tuple(gather_sights(models, args.plates))
-    temperature = choose_temperature(sights, alphabet=alphabet)
-    outcomes = judge_sights(sights, temperature=temperature, alphabet=alphabet)
+    alphabet, patterns = models.reader.alphabet, models.reader.patterns
+    temperature = choose_temperature(sights, alphabet=alphabet, patterns=patterns)
+    outcomes = judge_sights(sights, temperature=temperature, alphabet=alphabet, patterns=patterns)
     threshold = choose_threshold(*gather_found(outcomes))
-    plain = judge_sights(sights, temperature=1.0, alphabet=alphabet)
+    plain = judge_sights(sights, temperature=1.0, alphabet=alphabet, patterns=patterns)
     print(describe("temperature 1", plain, threshold=threshold))
     print(describe(f"temperature {temperature:g}", outcomes, threshold=threshold))
     if args.diagram:

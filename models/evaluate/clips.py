@@ -1,24 +1,18 @@
 """Whole passages: the road over recorded clips, with votes, as a unit does it. Counts only."""
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.base.clock import SystemClock
-from agent.base.records import Frame, Plane, PlateRead
-from agent.camera.video import VideoFile
-from agent.cli.bench_report import NETWORKS, Sums
-from agent.cli.bench_truth import Comparison, compare_reads, load_truth
-from agent.cli.bench_video import look_at, make_eyes
+from agent.cli.bench_report import STAGES, split_cpu
+from agent.cli.bench_road import Choices
+from agent.cli.bench_run import Order, run_clip
+from agent.cli.bench_truth import Comparison, load_truth
 from agent.cli.models import Models
-from agent.vision.image import shrink_plane
 from models.evaluate.sets import LORES_WIDTH_PX
 
 TRUTH = ".truth.jsonl"
 """Stands in place of a clip's ending."""
 SUFFIXES = frozenset({".mp4", ".mkv", ".avi", ".mov"})
-
-Track = Callable[[Iterable[Frame], int | None, str], Iterator[Frame]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +27,7 @@ class ClipResult:
     crops: int
     """Looks of the reader."""
     cpu_ms: float
-    """A frame, from the detector to the vote."""
+    """A frame, from the question whether anything moved to the log."""
     network_ms: float
     """Of that, in the two networks."""
     compared: Comparison | None
@@ -47,46 +41,42 @@ def list_clips(folders: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 def measure_clip(
-    path: Path, models: Models, *, track: Track, truths: Path | None = None
+    path: Path, models: Models, *, truths: Path | None = None, max_frames: int | None = None
 ) -> ClipResult:
-    """Carry a clip along the road up to the gate.
+    """Carry a clip along the watcher's whole road, as `homeplate bench video` does.
 
     Args:
         path: The video; its truth stands beside it, if there is one.
         models: Both networks.
-        track: Shows how far it is.
         truths: Folder to look for the truth in first.
+        max_frames: Stop there; vehicles still in view then are not compared.
 
     Raises:
         InputError: It is no video, or its truth is none.
     """
     places = [folder / (path.stem + TRUTH) for folder in (truths, path.parent) if folder]
     truth = next((load_truth(place) for place in places if place.is_file()), None)
-    sums = Sums()
-    eyes = make_eyes(models, sums)
-    with VideoFile(str(path), make_lores=shrink, clock=SystemClock()) as camera:
-        for frame in track(camera.frames(), None, path.stem):
-            sums.reads += look_at(frame, eyes, sums)
-            sums.frames += 1
-    sums.reads += eyes.ballots.finish(eyes.tracker.finish())
-    spent = sums.meter.per_frame_ms(sums.frames)
+    outcome = run_clip(
+        Order(
+            clip=str(path),
+            truth=truth,
+            realtime=False,
+            lores_width_px=LORES_WIDTH_PX,
+            laps_s=0.0,
+            max_frames=max_frames,
+            choices=Choices(),
+        ),
+        models,
+    )
+    frames = max(outcome.counters.frames, 1)
+    spent = {stage: outcome.cpu_ns.get(stage, 0) / 1e6 / frames for stage in STAGES}
     return ClipResult(
         name=path.stem,
-        frames=sums.frames,
-        reads=len(sums.reads),
-        answered=count_answered(sums.reads),
-        crops=sums.crops,
-        cpu_ms=sum(spent.values()),
-        network_ms=sum(spent.get(stage, 0.0) for stage in NETWORKS),
-        compared=None if truth is None else compare_reads(sums.reads, truth),
+        frames=outcome.counters.frames,
+        reads=outcome.tally.vehicles,
+        answered=outcome.tally.vehicles - outcome.tally.unreadable,
+        crops=outcome.work.crops,
+        cpu_ms=split_cpu(spent)["road_cpu_ms_per_frame"],
+        network_ms=split_cpu(spent)["network_cpu_ms_per_frame"],
+        compared=outcome.tally.compared,
     )
-
-
-def shrink(plane: Plane) -> Plane:
-    """Return the detector's view of a frame."""
-    return shrink_plane(plane, width_px=LORES_WIDTH_PX)
-
-
-def count_answered(reads: tuple[PlateRead, ...]) -> int:
-    """Return how many reads are no guesses."""
-    return sum(not read.abstained for read in reads)

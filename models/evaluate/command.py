@@ -113,8 +113,7 @@ def run(args: argparse.Namespace) -> int:
     tree |= measure_rendered(args, models)
     clips = () if args.no_clips else list_clips((OWN_CLIPS, args.data / "video"))
     tree["clips"] = {
-        path.stem: summarise_clip(measure_clip(path, models, track=show, truths=args.truth))
-        for path in clips
+        path.stem: summarise_clip(measure_clip(path, models, truths=args.truth)) for path in clips
     }
     if args.with_plates:
         tree["wrong_reads"] = list_wrong(results)

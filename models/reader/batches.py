@@ -37,6 +37,9 @@ class Jitter:
     wild: float = 0.07
     """Corners far off: all errors `wild_factor` times as large."""
     wild_factor: float = 2.0
+    wide: float = 0.08
+    """A lamp or the rim of a recess taken for the plate's end: the crop is wider by `widening`."""
+    widening: tuple[float, float] = (0.1, 0.5)
     rolled: float = 0.3
     """A box around a rolled or sheared plate."""
     rolled_sigma: float = 0.16
@@ -60,6 +63,9 @@ def jitter_matrix(
     ratio = np.array([1.0, 0.5 + jitter.upright_share * aspect])
     grow = rng.uniform(*jitter.scale) + rng.normal(0, 0.015, 2) * ratio
     corners = (unit - 0.5) * (1 + grow) + 0.5
+    if rng.random() < jitter.wide:
+        more = rng.uniform(*jitter.widening)
+        corners[:, 0] += (unit[:, 0] - rng.choice((0.0, 0.5, 1.0))) * more
     if rng.random() < jitter.rolled:
         corners[:, 1] += (unit[:, 0] - 0.5) * rng.normal(0, jitter.rolled_sigma)
         corners[:, 0] += (unit[:, 1] - 0.5) * rng.normal(0, jitter.sheared_sigma)
@@ -103,6 +109,8 @@ def column_labels(text: str, x_px: NDArray[np.float64]) -> NDArray[np.int64]:
     It is the character at its centre, nothing (`IGNORED`) beside it, blank elsewhere.
     """
     labels = np.full(COLUMNS, BLANK, np.int64)
+    if not text:
+        return labels
     middles = x_px * COLUMNS / CROP_WIDTH_PX - 0.5
     labels[np.abs(np.arange(COLUMNS)[:, None] - middles[None]).min(1) < 1.3] = IGNORED
     for character, middle in zip(text, middles, strict=True):
@@ -138,7 +146,8 @@ def make_batch(
         crops[k, 0] = cut_crop(rng, material.canvas(index), matrix, jitter)
         spoil(rng, crops[k, 0], jitter)
         centres = material.centres[index, None, : len(text)].astype(np.float64)
-        columns[k] = column_labels(text, cv2.perspectiveTransform(centres, matrix)[0, :, 0])
+        places = cv2.perspectiveTransform(centres, matrix)[0, :, 0] if text else np.zeros(0)
+        columns[k] = column_labels(text, places)
     characters = [ALPHABET.index(c) for text in texts for c in text]
     return Batch(
         torch.from_numpy(crops), torch.tensor(characters),

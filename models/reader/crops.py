@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.reader.negatives import draw_nothing
 from models.synth import weights
 from models.synth.decor import draw_words
 from models.synth.fonts import installed_faces
@@ -26,6 +27,7 @@ PLATE_ON_CANVAS = (30.0, 11.5, 146.0, 52.5)  # x1, y1, x2, y2
 MAX_CHARACTERS = 10
 SOURCE_WIDTH_PX = (32.0, 240.0)  # of the plate in the camera's picture, log-uniform
 SMALLEST_PITCH_PX = 5.2  # width a character at least has in the picture, or it is unreadable
+USUAL_ASPECT = 2.0  # of what is no plate
 AROUND = (0.42, 0.5)  # surroundings, parts of the plate's width and height on each side
 
 Gray = NDArray[np.uint8]
@@ -56,12 +58,15 @@ def _draw_bars(rng: np.random.Generator, picture: Gray) -> None:
     """Draw upright edges where the plate will end: lamps and the rims of a recess."""
     height, width = picture.shape
     edge = AROUND[0] / (1 + 2 * AROUND[0])
-    for _ in range(int(rng.integers(1, 4))):
-        off, wide = rng.uniform(0.0, 0.14) * width, rng.uniform(0.006, 0.05) * width
+    for _ in range(int(rng.integers(1, 5))):
+        off, wide = rng.uniform(0.0, 0.14) * width, rng.uniform(0.006, 0.06) * width
         left = (edge * width - off - wide) if rng.random() < 0.5 else ((1 - edge) * width + off)
-        span = np.sort(rng.uniform(0.05, 0.95, 2)) * height
-        ends = ((int(left), int(span[0])), (int(left + wide), int(span[1])))
-        cv2.rectangle(picture, *ends, int(rng.uniform(0, 255)), -1)
+        top, bottom = np.sort(rng.uniform(0.0, 1.0, 2)) * height
+        lean, taper = rng.normal(0, 0.025, 2) * width
+        corners = [[left, top], [left + wide, top],
+                   [left + wide + lean + taper, bottom], [left + lean, bottom]]  # fmt: skip
+        shade = float(rng.uniform(0, 255))
+        cv2.fillConvexPoly(picture, np.rint(corners).astype(np.int32), shade, cv2.LINE_AA)
 
 
 def add_holder(rng: np.random.Generator, face: Gray) -> tuple[Gray, tuple[int, int]]:
@@ -136,6 +141,13 @@ def make_canvas(rng: np.random.Generator, plate: RenderedPlate) -> tuple[Gray, P
     return canvas, centres.astype(np.float32)
 
 
+def make_empty(rng: np.random.Generator) -> tuple[Gray, Points]:
+    """Return a canvas without a plate, and no centres."""
+    panel = draw_background(rng, 2 * CANVAS_HEIGHT_PX, 2 * CANVAS_WIDTH_PX)
+    nothing = draw_nothing(rng, panel, size_px=(CANVAS_WIDTH_PX, CANVAS_HEIGHT_PX))
+    return nothing, np.zeros((0, 2), np.float32)
+
+
 def write_part(folder: Path, *, count: int, seed: int, faces: tuple[Path, ...]) -> None:
     """Fill one folder; progress goes to standard error."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,9 +159,10 @@ def write_part(folder: Path, *, count: int, seed: int, faces: tuple[Path, ...]) 
     aspects = np.zeros(count, np.float32)
     began = time.monotonic()
     for i in range(count):
-        plate = render_plate(rng, faces=faces)
-        canvases[i], places = make_canvas(rng, plate)
-        texts[i], aspects[i] = plate.text, plate.gray.shape[1] / plate.gray.shape[0]
+        plate = None if rng.random() < weights.NO_PLATE else render_plate(rng, faces=faces)
+        canvases[i], places = make_canvas(rng, plate) if plate else make_empty(rng)
+        texts[i] = plate.text if plate else ""
+        aspects[i] = plate.gray.shape[1] / plate.gray.shape[0] if plate else USUAL_ASPECT
         centres[i, : len(places)] = places
         if (i + 1) % 5000 == 0:
             rate = (i + 1) / (time.monotonic() - began)

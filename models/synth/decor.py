@@ -287,7 +287,7 @@ def draw_frame(
     top = min(rng.uniform(0.03, 0.24) * height, free[0] - 1)
     bottom = max((1 - rng.uniform(0.03, 0.24)) * height, free[1] + 1)
     top, bottom = (free[0] if tight is False else top), (free[1] if tight else bottom)
-    side = int(rng.uniform(0.005, 0.022) * width)
+    side = int(rng.uniform(0.005, rng.choice((0.022, 0.045))) * width)
     gray[: int(top)] = shade
     gray[int(bottom) :] = shade
     gray[:, :side] = shade
@@ -303,8 +303,8 @@ def draw_frame(
 def draw_tow_ball(rng: np.random.Generator, gray: Gray, *, top: float) -> None:
     """Draw the shaft and ball of a hitch in front of the lower edge, up to the row `top`."""
     height, width = gray.shape
-    middle, radius = int(width * rng.uniform(0.3, 0.7)), int(width * rng.uniform(0.025, 0.05))
-    shade = float(rng.uniform(20, 160))
+    middle, radius = int(width * rng.uniform(0.3, 0.7)), int(width * rng.uniform(0.025, 0.065))
+    shade = float(rng.uniform(20, 190))
     half = max(int(radius * rng.uniform(0.4, 0.8)), 1)
     shaft = ((middle - half, int(top) + radius), (middle + half, height))
     cv2.rectangle(gray, *shaft, shade * 0.7, -1)

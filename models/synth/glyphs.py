@@ -18,6 +18,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SUPERSAMPLE = 4
 ARC_POINTS = 6
 WAVES = np.array([[3.0, 1.1], [1.7, 4.0]])
+ARC = np.linspace(0.0, 1.0, ARC_POINTS)[:, None]
 RARE_POWER = 1.6  # later variants in a list are rarer
 
 _BOX = "O 0,0 1,0 1,1 0,1"
@@ -181,12 +182,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "Z": ("0,0 1,0! 0,1! 1,1", "0,0 1,0! 1,.1 0,.9 0,1! 1,1", "0,0 1,0! 0,1! 1,1 / .25,.5 .75,.5"),
 }
 # California's die since the 1980s: narrow, open 4, barred I, 6 and 9 with a leaning stem.
+# Where its plates differ, the shapes stand side by side (`|`).
 CALIFORNIA: dict[str, str] = {
     "0": "O .5,0 1,0 1,1 0,1 0,0",
-    "1": ".15,.2 .5,0! .5,1 / .15,1 .85,1",
+    "1": ".15,.2 .5,0! .5,1 / .15,1 .85,1 | .15,.22 .55,0! .55,1",
     "2": "0,.24 0,0 1,0 1,.4 0,1! 1,1",
     "3": "0,.2 0,0 .96,0 .96,.46 .5,.47 / .55,.47 1,.48 1,1 0,1 0,.8",
-    "4": ".45,0 0,.81! 1,.81 / .78,.54 .78,1",
+    "4": ".45,0 0,.81! 1,.81 / .78,.54 .78,1 | .55,0 0,.74! 1,.74 / .78,.4 .78,1",
     "5": "1,0 .1,0! .02,.46! .2,.4 1,.4 1,1 0,1 0,.8",
     "6": ".72,0 .05,.5 0,1 1,1 1,.46 .1,.46",
     "7": "0,0 1,0! .55,.5 .38,1",
@@ -195,7 +197,7 @@ CALIFORNIA: dict[str, str] = {
     "I": ".5,0 .5,1 / .05,0 .95,0 / .05,1 .95,1",
     "J": "1,0 1,1 0,1 0,.72",
     "M": "0,1 0,0! .5,.55! 1,0! 1,1",
-    "W": "0,0 .14,1! .5,.5! .86,1! 1,0",
+    "W": "0,0 .14,1! .5,.5! .86,1! 1,0 | 0,0 .05,1! .5,.45! .95,1! 1,0",
 }
 # Charles Wright's die and its Brazilian copy: bold, round-cornered boxes, hooked 6 and 9, bare I.
 WRIGHT: dict[str, str] = {
@@ -311,6 +313,12 @@ def _parse(variant: str) -> tuple[tuple[bool, tuple[tuple[float, float, bool], .
     return tuple(lines)
 
 
+def _find_variants(character: str, die: str) -> tuple[str, ...]:
+    """Return the shapes of a character: those of the die, or all there are."""
+    own = DIES[die].get(character)
+    return tuple(own.split(" | ")) if own else VARIANTS[character]
+
+
 def _corner(
     before: NDArray[np.float64], at: NDArray[np.float64], after: NDArray[np.float64], radius: float
 ) -> NDArray[np.float64]:
@@ -319,9 +327,8 @@ def _corner(
     long_back, long_ahead = float(np.hypot(*back)), float(np.hypot(*ahead))
     start = at + back * min(radius, 0.5 * long_back) / max(long_back, 1e-6)
     end = at + ahead * min(radius, 0.5 * long_ahead) / max(long_ahead, 1e-6)
-    t = np.linspace(0.0, 1.0, ARC_POINTS)[:, None]
     pull = at + 0.12 * (at - (start + end) / 2)  # nearer to a circle than the plain curve
-    return (1 - t) ** 2 * start + 2 * t * (1 - t) * pull + t**2 * end
+    return (1 - ARC) ** 2 * start + 2 * ARC * (1 - ARC) * pull + ARC**2 * end
 
 
 def _round_line(
@@ -352,10 +359,9 @@ def stroke_mask(
     Returns:
         (height_px, w) coverage 0..255, cut close at both sides.
     """
-    variants = VARIANTS[character]
+    variants = _find_variants(character, style.die)
     pick = style.picks[ALPHABET.index(character)] ** RARE_POWER
     variant = variants[min(int(pick * len(variants)), len(variants) - 1)]
-    variant = DIES[style.die].get(character, variant)
     narrow = BARRED if style.die == "california" else NARROW
     factor = narrow.get(character, WIDE.get(character, 1.0))
     if variant == ".5,0 .5,1":

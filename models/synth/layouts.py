@@ -9,10 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.synth.weights import ALIKE
 from models.synth.weights import LAYOUTS as WEIGHTS
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ALIKE_LETTERS = "GIIIWWTZLHODQBSVY"
+"""Taken for another: G for 6, I for T and 1, W for H and M, Z for 2, L for 4, O, D, Q, B, S, V."""
 DIGITS = "0123456789"
+ORDER = {" ": "", "-": "", "D": "D", "X": "X"}
+"""What is left of a pattern, when only letters and digits count."""
 VANITY_DIGITS = "23456789"
 
 
@@ -57,7 +62,7 @@ LAYOUTS: tuple[Layout, ...] = (
             "LDD DDDD", "LDD-DDD", "LDD DDL", "DDLLL", "DD-LLDD", "DDLL DD", "DDL LDD", "DDL DDD",
             "DDD LDL", "DDD L", "DDD DLL", "DDDDL", "DDD-DDL", "DL DDDD", "DL DDDDD", "DL LDDDD",
             "DL LLDDD", "DL LDDDL", "DL DDD", "DLDDDDL", "LLL DLD", "DDDLLLD", "DDDD", "LDDD",
-            "DDL-LLD", "LLLDLLL", "LDDDDL", "LLLDDDL", "DDLDDDD",
+            "DDL-LLD", "LLLDLLL", "LDDDDL", "D-DDD", "DD-DDD", "L-DDDD", "LLLDDDL", "DDLDDDD",
         ),
         text_height=(0.36, 0.54), **US,
     ),
@@ -96,6 +101,28 @@ LAYOUTS: tuple[Layout, ...] = (
 )  # fmt: skip
 
 
+def share_patterns() -> dict[str, float]:
+    """Return how often a plate shows letters (L) and digits (D) in an order, most frequent first.
+
+    Plates with an `X` follow no order; they are what the shares leave over.
+    """
+    shares: dict[str, float] = {}
+    for layout in LAYOUTS:
+        share = WEIGHTS[layout.name] / sum(WEIGHTS.values()) / len(layout.patterns)
+        for pattern in layout.patterns:
+            order = "".join(ORDER.get(mark, "L") for mark in pattern)
+            if "X" not in order:
+                shares[order] = shares.get(order, 0.0) + share
+    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
+
+
+def measure_letters() -> dict[str, float]:
+    """Return how many times as often as evenly each letter is drawn (`ALIKE`)."""
+    even = (1 - ALIKE) / len(LETTERS)
+    alike = {mark: ALIKE * ALIKE_LETTERS.count(mark) / len(ALIKE_LETTERS) for mark in LETTERS}
+    return {mark: (even + alike[mark]) * len(LETTERS) for mark in LETTERS}
+
+
 def choose_layout(rng: np.random.Generator, name: str | None) -> Layout:
     """Return the named layout, or one drawn by weight.
 
@@ -109,13 +136,14 @@ def choose_layout(rng: np.random.Generator, name: str | None) -> Layout:
 
 
 def fill_pattern(rng: np.random.Generator, pattern: str) -> str:
-    """Draw a text for `pattern`; letters and digits uniform, gaps kept."""
-    draws = {"L": LETTERS, "D": DIGITS}
+    """Draw a text for `pattern`; digits uniform, letters that are hard to tell more often."""
     out = []
     for mark in pattern:
-        source = draws.get(mark, mark)
+        source = {"L": LETTERS, "D": DIGITS}.get(mark, mark)
         if mark == "X":
             source = LETTERS if rng.random() < 0.78 else VANITY_DIGITS
+        if source is LETTERS and rng.random() < ALIKE:
+            source = ALIKE_LETTERS
         out.append(source[int(rng.integers(len(source)))])
     return "".join(out)
 

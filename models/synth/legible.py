@@ -18,6 +18,9 @@ pixels a plate nobody tells a thin G from a 6 either."""
 
 LONG_ASPECT = 3.0
 
+SHORT_M, LONG_M = 0.305, 0.52
+"""Widths of American and European plates."""
+
 SMALLEST_CONTRAST = 150
 
 SMALLEST_INK = 0.24
@@ -31,15 +34,21 @@ SLASHED = 0.1
 """More ink than this in the middle of a nought makes it an eight from afar."""
 
 
-def make_distinct(rng: np.random.Generator, texts: set[str], *, front: bool) -> Vehicle:
-    """Return a vehicle whose plate text is not in `texts` yet, and note it there."""
+def make_distinct(
+    rng: np.random.Generator, texts: set[str], *, front: bool, true_size: bool = True
+) -> Vehicle:
+    """Return a vehicle whose plate text is not in `texts` yet, and note it there.
+
+    Plates are as large as the law says, or larger for a road that is seen from far away.
+    """
     plate = _render_clean(rng)
     while plate.text in texts or set(plate.text) & UNUSED or not is_clear(plate):
         plate = _render_clean(rng)
     texts.add(plate.text)
     height, width = plate.gray.shape
     long = width > LONG_ASPECT * height
-    return make_vehicle(rng, plate, front=front, plate_width_m=0.54 if long else 0.42)
+    width_m = (LONG_M if long else SHORT_M) if true_size else (0.54 if long else 0.42)
+    return make_vehicle(rng, plate, front=front, plate_width_m=width_m)
 
 
 def _render_clean(rng: np.random.Generator) -> RenderedPlate:

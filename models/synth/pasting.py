@@ -1,5 +1,6 @@
 """Plates pasted onto a picture: on panels, in holders, turned in space, half in the shade."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -12,6 +13,12 @@ from models.synth.faces import draw_face, write
 from models.synth.plates import RenderedPlate, render_plate
 from models.synth.roads import mottle
 from models.synth.space import Colour, Points, darken, fill, paste
+
+RECESSED, LAMPS = 0.35, 0.7
+"""Of pasted plates: in a recess; of those, between lamps."""
+
+Place = Callable[[float, float, tuple[float, float]], Points]
+"""Gives the corners of half a width, half a height and a centre, in widths of the plate."""
 
 
 def plate_width(rng: np.random.Generator) -> float:
@@ -83,12 +90,14 @@ def _paste_plate(
     angles = turn * np.clip(rng.normal(0, (0.2, 0.32, 0.07)), -0.75, 0.75)
     far = float(rng.uniform(6, 40))
 
-    def seen(half_width: float, half_height: float, centre: tuple[float, float]) -> Points:
+    def seen(half_width: float, half_height: float, centre: tuple[float, float], /) -> Points:
         square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [half_width, half_height]
         return _turned(square + centre, angles, far) * width_px + middle
 
     if panel:
         _paste_panel(gray, rng, seen, ratio)
+    if rng.random() < RECESSED:
+        _paste_recess(gray, rng, seen, ratio)
     quad = seen(0.5, 0.5 * ratio, (0, 0))
     if rng.random() < 0.55:
         border = rng.uniform(0.0, 0.02)
@@ -115,7 +124,7 @@ def _turned(flat: Points, angles: NDArray[np.float64], far: float) -> Points:
     return points[:, :2] * far / (far + points[:, 2:])
 
 
-def _paste_panel(gray: Gray, rng: np.random.Generator, seen: object, ratio: float) -> None:
+def _paste_panel(gray: Gray, rng: np.random.Generator, seen: Place, ratio: float) -> None:
     """Paste a vehicle's face, or a plain lined panel, behind the plate's place."""
     colour: Colour = PAINTS[rng.integers(len(PAINTS))]
     if rng.random() < 0.5:
@@ -132,7 +141,31 @@ def _paste_panel(gray: Gray, rng: np.random.Generator, seen: object, ratio: floa
             texture[row : row + int(rng.integers(1, 7))] = rng.integers(0, 255)
         half = (rng.uniform(0.6, 2.0), rng.uniform(0.6, 2.0) * ratio + 0.1)
         centre = (rng.uniform(-0.1, 0.1), rng.uniform(-0.1, 0.1))
-    paste(gray, texture, seen(*half, centre))  # type: ignore[operator]
+    paste(gray, texture, seen(*half, centre))
+
+
+def _paste_recess(gray: Gray, rng: np.random.Generator, seen: Place, ratio: float) -> None:
+    """Paste the recess around a plate, mostly with lamps that end level with it on both sides."""
+    half = (rng.uniform(0.52, 0.95), 0.5 * ratio * rng.uniform(1.0, 1.5))
+    tone = np.linspace(*rng.uniform(5, 250, 2), 24)[:, None] + np.zeros((24, 48))
+    paste(gray, tone.astype(np.uint8), seen(*half, (0.0, rng.normal(0, 0.06) * ratio)))
+    if rng.random() < LAMPS:
+        gap, wide = rng.uniform(0.0, 0.14), rng.uniform(0.06, 0.45)
+        high = 0.5 * ratio * rng.uniform(0.6, 1.25)
+        glass = _draw_lamp(rng)
+        for side in (-1, 1):
+            paste(gray, glass[:, ::side], seen(wide / 2, high, (side * (0.5 + gap + wide / 2), 0)))
+
+
+def _draw_lamp(rng: np.random.Generator) -> Gray:
+    """Return lamp glass: ribs or squares over a bright and a dark end."""
+    glass = np.linspace(*rng.uniform(10, 255, 2), 40)[None] + np.zeros((40, 40))
+    ribs = np.sin(np.arange(40) * rng.uniform(0.4, 2.5)) * rng.uniform(0, 60)
+    glass += ribs if rng.random() < 0.5 else ribs[:, None]
+    rim = int(rng.integers(0, 4))
+    if rim:
+        glass[:rim] = glass[-rim:] = glass[:, :rim] = glass[:, -rim:] = rng.uniform(0, 255)
+    return np.clip(glass, 0, 255).astype(np.uint8)
 
 
 def _add_lettering(gray: Gray, rng: np.random.Generator) -> None:

@@ -25,8 +25,8 @@ class Camera:
     contrast: float = 0.7
     defocus: float = 0.55
     defocus_sigma: float = 0.013
-    motion: float = 0.25
-    motion_length: float = 0.035
+    motion: float = 0.3
+    motion_length: float = 0.04
     noise: float = 0.7
     noise_sigma: float = 9.0
     noise_limit: float = 0.11
@@ -105,7 +105,7 @@ def add_glare(out: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     far = ((x - rng.uniform(0, width)) / (rng.uniform(0.1, 0.4) * width)) ** 2
     far = far + ((y - rng.uniform(0, height)) / (rng.uniform(0.2, 0.6) * height)) ** 2
-    return (out + np.exp(-far) * rng.uniform(20, 110)).astype(np.float32)
+    return (out + np.exp(-far) * rng.uniform(20, 150)).astype(np.float32)
 
 
 def change_contrast(out: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -167,7 +167,7 @@ def _cover(rng: np.random.Generator, gray: Gray, row: Row, *, clean: bool) -> No
         else:
             decor.draw_frame(rng, gray, free=(free[0], free[1]))
     if not clean and rng.random() < weights.TOW_BALL:
-        decor.draw_tow_ball(rng, gray, top=row.top + height * rng.uniform(0.55, 0.9))
+        decor.draw_tow_ball(rng, gray, top=row.top + height * rng.uniform(*weights.TOW_BALL_TOP))
     if rng.random() < weights.DIRT:
         decor.draw_dirt(rng, gray)
 

@@ -16,9 +16,17 @@ WHITE, YELLOW = (205.0, 208.0, 208.0), (70.0, 165.0, 200.0)
 
 
 def paint_road(
-    rng: np.random.Generator, camera: Camera, *, lanes_m: tuple[float, ...], lane_width_m: float
+    rng: np.random.Generator,
+    camera: Camera,
+    *,
+    lanes_m: tuple[float, ...],
+    lane_width_m: float,
+    divided: bool = True,
 ) -> Picture:
-    """Return the picture (H, W, 3) of an empty road with a lane around each of `lanes_m`."""
+    """Return the picture (H, W, 3) of an empty road with a lane around each of `lanes_m`.
+
+    Where it is `divided`, a double line parts the first lane from the others.
+    """
     ground = _asphalt(rng)
     left, right = lanes_m[0] - lane_width_m / 2, lanes_m[-1] + lane_width_m / 2
     for lane in lanes_m:
@@ -29,8 +37,8 @@ def paint_road(
     _verge(ground, rng, left - 0.7, right + 0.7)
     for edge in (left, right):
         _line(ground, edge, WHITE, dashed=False)
-    _line(ground, (lanes_m[0] + lanes_m[1]) / 2 - 0.09, YELLOW, dashed=False)
-    _line(ground, (lanes_m[0] + lanes_m[1]) / 2 + 0.09, YELLOW, dashed=False)
+    for aside in (-0.09, 0.09) if divided else ():
+        _line(ground, (lanes_m[0] + lanes_m[1]) / 2 + aside, YELLOW, dashed=False)
     for one, other in itertools.pairwise(lanes_m):
         _line(ground, (one + other) / 2, WHITE, dashed=True)
     return _seen_from(camera, ground, rng)

@@ -51,7 +51,7 @@ class Scene:
 def compose_scene(rng: np.random.Generator, backdrops: tuple[Backdrop, ...]) -> Scene:
     """Return one random scene of WIDTH_PX by HEIGHT_PX."""
     backdrop = choose_backdrop(rng, backdrops)
-    style = rng.choice(("vehicles", "pasted", "covered"), p=(0.5, 0.38, 0.12))
+    style = rng.choice(("vehicles", "pasted", "covered"), p=(0.43, 0.35, 0.22))
     if style == "vehicles":
         gray, drawn = _draw_vehicles(rng, backdrop.gray)
     else:

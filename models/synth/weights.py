@@ -4,16 +4,19 @@ Chances are 0 to 1, ranges are drawn evenly. The camera's chances stand in `phot
 """
 
 LAYOUTS = {
-    "ca": 26.0,
-    "ca_truck": 4.0,
-    "us": 31.0,
+    "ca": 25.0,
+    "ca_truck": 7.0,
+    "us": 30.0,
     "vanity": 7.0,
-    "south_america": 13.0,
+    "south_america": 12.0,
     "mercosul": 4.0,
     "europe": 13.0,
     "world": 4.0,
 }
 """Shares of the layouts of `layouts.LAYOUTS`; any scale."""
+
+ALIKE = 0.35
+"""Letters drawn from those that are mistaken for others (`layouts.ALIKE_LETTERS`)."""
 
 LIGHT_ON_DARK = 0.3
 LIGHT_ON_DARK_OF = {"south_america": 0.45, "mercosul": 0.05, "europe": 0.12, "ca": 0.2}
@@ -68,10 +71,14 @@ FRAME_CUT = (0.02, 0.13)
 PRESSED = 0.5
 WORN, OUTLINE = 0.04, 0.03
 """Paint gone from the characters: in places; from all but their rims."""
-TOW_BALL = 0.04
+TOW_BALL = 0.07
+TOW_BALL_TOP = (0.4, 0.9)
+"""How far down the characters a hitch reaches up, in parts of their height."""
 
 # Around the plate, in the reader's material.
 HOLDER = 0.3
 LETTERED_SURROUNDINGS = 0.25
-BARS_BESIDE = 0.12
+BARS_BESIDE = 0.3
 """Upright edges right beside the plate: lamps, reflectors, the rims of a recess."""
+NO_PLATE = 0.03
+"""Of the crops: lettering and panels that a detector takes for a plate, to be read as nothing."""

@@ -4,7 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from agent.base.errors import IntegrityError
-from agent.base.health_file import Facts, HealthFile, health_path, measure_rates, read_health
+from agent.base.health_file import Facts, HealthFile, health_path, read_health
+from agent.base.unit_state import UnitState
 from tests.fakes import FakeClock
 
 FACTS = Facts(
@@ -32,7 +33,7 @@ def tell(path, clock, **options):
 
 def test_what_was_told_is_read_back(tmp_path, clock):
     path = health_path(tmp_path, "watch")
-    tell(path, clock, celsius=lambda: 48.5).tell(lambda: {"frames": 30})
+    tell(path, clock, look=lambda: UnitState(celsius=48.5)).tell(lambda: {"frames": 30})
     health = read_health(path)
     assert (health.facts, health.counters, health.cpu_celsius) == (FACTS, {"frames": 30}, 48.5)
     assert [found.name for found in tmp_path.iterdir()] == ["watch.health"]
@@ -47,19 +48,24 @@ def test_the_counters_are_asked_for_only_when_it_is_time(tmp_path, clock):
     assert len(asked) == 3
 
 
-def test_rates_are_those_of_the_last_minute(tmp_path, clock):
+def test_what_happened_lately_is_what_happened_in_the_last_minute(tmp_path, clock):
     health = tell(tmp_path / "a", clock)
     for second in range(0, 200, 5):
         health.tell(lambda second=second: {"frames": 30 * second if second < 100 else 3000})
         clock.advance(5)
-    assert read_health(tmp_path / "a").per_minute == {"frames": 0.0}
+    assert read_health(tmp_path / "a").lately == {"frames": 0}
     health.tell(lambda: {"frames": 3000 + 100, "hits": 2})
-    assert read_health(tmp_path / "a").per_minute == {"frames": 100.0, "hits": 2.0}
+    told = read_health(tmp_path / "a")
+    assert (told.lately, told.lately_s) == ({"frames": 100, "hits": 2}, 60.0)
 
 
-def test_no_time_has_no_rate():
-    assert measure_rates(5, {"a": 1}, 5, {"a": 2}) == {}
-    assert measure_rates(0, {"a": 1}, 30_000_000_000, {"a": 2}) == {"a": 2.0}
+def test_what_is_told_soon_after_the_start_is_not_blown_up_to_a_minute(tmp_path, clock):
+    health = tell(tmp_path / "a", clock)
+    for frames in (0, 150):
+        health.tell(lambda frames=frames: {"frames": frames})
+        clock.advance(5)
+    told = read_health(tmp_path / "a")
+    assert (told.lately, told.lately_s) == ({"frames": 150}, 5.0)
 
 
 def test_a_missing_folder_is_no_ones_loss(tmp_path, clock):

@@ -39,7 +39,8 @@ def describe(kind):  # noqa: C901, PLR0911  one case a kind
         case look.StrType():
             return f"text of {kind.min_length or 0} to {kind.max_length} characters"
         case look.LiteralType():
-            order = ["debug", "info", "warning", "error"]
+            words_of_rank = ["debug", "info", "warning", "error"]
+            order = [*words_of_rank, "auto", "day", "night", "fp32", "int8"]
             words = [f'"{value}"' for value in sorted(kind.values, key=order.index)]
             return f"{', '.join(words[:-1])} or {words[-1]}"
         case look.TupleType():

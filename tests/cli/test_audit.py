@@ -78,7 +78,7 @@ def test_a_failure_names_place_and_reason_in_one_line(tmp_path, capsys):
 
 def test_many_findings_of_one_reason_are_told_by_the_first_and_a_count(tmp_path, capsys):
     unit = whole_story(tmp_path)
-    unit.watch_signer, unit.send_signer = unit.send_signer, unit.watch_signer
+    unit.watch_signer, unit.send_signer = generate_signer(), generate_signer()
     assert main(unit.arguments()) == 65
     short = capsys.readouterr().out
     told = [line for line in short.splitlines() if line.startswith("FOUND")]
@@ -92,6 +92,25 @@ def test_many_findings_of_one_reason_are_told_by_the_first_and_a_count(tmp_path,
     assert everything.count("FOUND ") > short.count("FOUND ")
     assert "--all" not in everything
     assert short.splitlines()[-1] == everything.splitlines()[-1]
+
+
+def test_keys_that_were_given_the_wrong_way_round_are_one_line(tmp_path, capsys):
+    unit = whole_story(tmp_path)
+    unit.watch_signer, unit.send_signer = unit.send_signer, unit.watch_signer
+    assert main(unit.arguments()) == 78
+    told = capsys.readouterr()
+    assert "--watch-key and --send-key are swapped" in told.err
+    assert (told.out, told.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("log", ["watch", "send"])
+def test_a_log_that_the_other_process_has_signed_is_a_forgery(tmp_path, capsys, log):
+    unit = whole_story(tmp_path)
+    if log == "watch":
+        unit.watch_signer = unit.send_signer
+    else:
+        unit.send_signer = unit.watch_signer
+    assert "checkpoint-signature" in reasons(unit, capsys)
 
 
 def test_a_damaged_entry_is_told_with_its_number_and_its_byte(tmp_path, capsys):
@@ -128,7 +147,9 @@ def test_a_unit_at_work_passes_with_notes(tmp_path, capsys):
     code, report = verify(unit, capsys)
     assert code == 0
     assert "1 frames are stored and not yet logged" in report["notes"]
-    assert "1 entries at the end of the watch log are not signed yet" in report["notes"]
+    found = report["findings"][0]
+    assert (found["reason"], found["severity"]) == ("unsigned-tail", "warning")
+    assert found["detail"].startswith("homeplate/unit-a/watch: the last 1 entries, from 1970-01-01")
 
 
 def test_a_unit_whose_sender_never_ran_passes_with_a_note(tmp_path, capsys):

@@ -1,9 +1,8 @@
-"""`homeplate bench images` and `bench video`, on rendered plates, with the real models."""
+"""`homeplate bench images` on rendered plates, with the real models."""
 
 import csv
 import json
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from agent.cli import main
 from agent.cli.bench_index import CORNER_COLUMNS
 from tests.plates import make_corners, render, show_plates
 
-FRAMES = 16
 LEFT, RIGHT = "7KXR482", "3CEH915"
 
 
@@ -95,83 +93,6 @@ def test_a_picture_that_is_missing_ends_the_bench_with_its_name(pictures, capsys
     (pictures / "face.png").unlink()
     assert bench_images(pictures) == 66
     assert "face.png: cannot be read" in capsys.readouterr().err
-
-
-@pytest.fixture
-def clip(tmp_path):
-    """Return a video of two vehicles that drive towards the camera side by side, and its truth."""
-    path, truth = tmp_path / "clip.mp4", tmp_path / "truth.jsonl"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30)
-        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
-        stream.options = {"crf": "16"}
-        for step in range(FRAMES):
-            plates = {
-                LEFT: make_corners(90 - 2 * step, 60 + 20 * step, 110 + step, 55),
-                RIGHT: make_corners(400 + 2 * step, 40 + 20 * step, 112 + step, 56),
-            }
-            picture = show_plates(plates, width=640, height=480)
-            frame = av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    rows = [{"text": text, "first_frame": 0, "last_frame": FRAMES - 1} for text in (LEFT, RIGHT)]
-    truth.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path, truth
-
-
-def test_a_video_with_truth_gives_all_figures(clip, tmp_path):
-    path, truth = clip
-    out = tmp_path / "report.json"
-    assert main(["bench", "video", str(path), "--truth", str(truth), "--json", str(out)]) == 0
-    report = json.loads(out.read_text())
-    assert (report["frames"], report["broken_frames"]) == (FRAMES, 0)
-    assert report["truth"]["strict_accuracy"] == 1.0
-    assert report["truth"]["wrong"] == 0
-    assert report["vehicles"] == 2
-    assert report["shed_frames"] is None
-    assert {read["text"] for read in report["reads"]} == {LEFT, RIGHT}
-    stages = report["cpu_ms_per_frame"]
-    assert list(stages) == [
-        "decode", "lores", "detect", "pick", "track", "rectify", "read", "vote"
-    ]  # fmt: skip
-    assert all(spent > 0 for spent in stages.values())
-    assert stages["detect"] > stages["track"]
-    assert report["latency_ms"]["p50"] <= report["latency_ms"]["p95"]
-    assert report["gflop_per_frame"] > 0.2
-    assert [board["board"] for board in report["projected"]] == ["Pi 5", "Pi 4"]
-    assert 3 <= report["plate_reads"] <= 2 * FRAMES
-    assert report["plates_found"] >= 2 * FRAMES - 4
-
-
-def test_the_table_says_what_is_projected_and_what_is_not_built(clip, capsys):
-    path, truth = clip
-    assert main(["bench", "video", str(path), "--truth", str(truth)]) == 0
-    shown = capsys.readouterr().out
-    assert "Strict accuracy 100.0 % of 2 vehicles" in shown
-    assert shown.count("projected Pi") == 2
-    assert "frames shed       not built yet" in shown
-    assert LEFT in shown
-
-
-def test_without_truth_nothing_is_said_about_accuracy(clip, capsys):
-    assert main(["bench", "video", str(clip[0]), "--max-frames", "5"]) == 0
-    shown = capsys.readouterr().out
-    assert "frames            5 " in shown
-    assert "No truth given" in shown
-
-
-def test_a_folder_of_pictures_can_be_benched_as_a_video(pictures, capsys):
-    assert main(["bench", "video", str(pictures)]) == 0
-    assert "frames            3 " in capsys.readouterr().out
-
-
-def test_a_clip_that_is_no_video_ends_in_one_line(tmp_path, capsys):
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(b"no video")
-    assert main(["bench", "video", str(path)]) == 66
-    message = capsys.readouterr().err
-    assert message.startswith(f"homeplate: {path}: cannot be opened")
-    assert message.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 
 from agent.base.errors import InputError
 from agent.base.records import Direction, PlateRead, PlateText
+from agent.cli.bench_boards import BOARDS, project
 from agent.cli.bench_index import find_nearest, is_whole_picture, load_index
-from agent.cli.bench_meter import BOARDS, Meter, project
+from agent.cli.bench_meter import Meter
 from agent.cli.bench_truth import SLACK_FRAMES, Vehicle, compare_reads, load_truth
 from tests.fakes import NOON
 from tests.plates import make_corners

@@ -113,13 +113,21 @@ def test_the_token_is_wiped(unit):
     assert not any(token in content for content in left)
 
 
-def test_enrolling_again_changes_nothing_and_asks_nobody(unit, city):
+def test_enrolling_again_changes_nothing_and_asks_nobody(unit, capsys):
     unit.enroll()
     before = {path.name: path.read_bytes() for path in unit.credentials.iterdir()}
     stopped = unit.folder / "etc/policy.bundle"
     stopped.rename(stopped.with_suffix(".away"))  # without it there is nobody to ask
+    capsys.readouterr()
     assert unit.enroll() == 0
+    assert f"{unit.name}: is enrolled already" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in unit.credentials.iterdir()} == before
+
+
+def test_a_slip_in_from_is_told_as_one(unit, capsys):
+    assert unit.enroll(unit.folder / "bot") == 78
+    assert refused(capsys, "--from", "bot: no bundle there")
+    assert not unit.credentials.exists()
 
 
 def put_certificate(unit, path, *, days):
@@ -247,8 +255,8 @@ def test_another_units_bundle_does_not_touch_an_enrolled_unit(city, unit, tmp_pa
 
 
 def test_a_unit_with_neither_bundle_nor_settings_is_told(tmp_path, capsys):
-    assert main(["enroll", "--config", str(tmp_path / "unit.toml"), "--from", str(tmp_path)]) == 78
-    assert refused(capsys, "unit.toml")
+    assert main(["enroll", "--config", str(tmp_path / "unit.toml")]) == 78
+    assert refused(capsys, "/boot/firmware/homeplate: no bundle there", "unit.toml")
 
 
 CUTS = ("fsync", "rename", "unlink")

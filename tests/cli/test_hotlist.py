@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,9 +14,11 @@ from agent.cli import main
 from agent.cli.bench_hotlist import measure
 from agent.cli.hotlist_table import ERRORS_TOLD, read_table
 from agent.cli.near_misses import count_near_misses
+from agent.gate import GateRules, Hotlist
 from agent.trust.bundle_files import encode_bundle
 from agent.trust.hotlist import peek_hotlist
 from agent.trust.keys import encode_private_key
+from agent.trust.signatures import load_public_file
 from tests.fakes import NOON
 from tests.lists import NOON_MS, make_list, open_list
 from tests.policies import draft, first_root, signer, text64
@@ -86,11 +89,20 @@ def test_a_wrong_line_is_named_by_its_number_and_never_quoted(line, words):
 
 def test_many_wrong_lines_are_told_together():
     with pytest.raises(InputError) as caught:
-        table(HEAD + "*,CA,stolen-vehicle,PD,26-1,2027-01-01\n" * 14)
+        table(HEAD + "*,CA,stolen-vehicle,PD,26-1,2027-01-01\n" * (ERRORS_TOLD + 4))
     text = str(caught.value)
-    assert "14 wrong lines; nothing was signed" in text
+    assert f"{ERRORS_TOLD + 4} wrong lines; nothing was signed" in text
     assert text.count("found no plate") == ERRORS_TOLD
     assert "and 4 more" in text
+
+
+def test_lines_that_are_wrong_in_different_ways_are_told_together():
+    short, open_quote = "7KXR482,CA", '"7KXR482,CA,stolen-vehicle,PD,26-1,2027-01-01'
+    with pytest.raises(InputError) as caught:
+        table(HEAD + f"{short}\n{LINE}\n{open_quote}\n*,,,,,\n")
+    text = str(caught.value)
+    assert "3 wrong lines" in text
+    assert all(f"line {number}: " in text for number in (2, 4, 5))
 
 
 @pytest.mark.parametrize(
@@ -189,13 +201,54 @@ def test_a_life_that_no_list_may_have_is_refused(office, hours, capsys):
 
 
 def test_a_key_that_the_policy_does_not_name_signs_nothing(office, capsys):
-    assert main(["hotlist", "key", str(office / "other.key")]) == 0
-    printed = capsys.readouterr().out.strip()
-    assert printed == text64((office / "other.pub").read_bytes())
+    key = ["hotlist", "key", str(office / "other.key"), "--no-passphrase"]
+    assert main(key) == 0
+    assert len(load_public_file((office / "other.pub").read_bytes(), place="other").spki) == 91
     assert (office / "other.key").stat().st_mode & 0o077 == 0
     assert sign(office, key="other.key") == 77
     assert "the policy does not name this key" in capsys.readouterr().err
-    assert main(["hotlist", "key", str(office / "other.key")]) == 78
+    assert main(key) == 78
+
+
+def test_a_key_under_a_passphrase_signs_with_it_alone(office, capsys):
+    (office / "words").write_text("correct horse battery\n")
+    (office / "others").write_text("another passphrase\n")
+    words = ("--passphrase-file", str(office / "words"))
+    assert main(["hotlist", "key", str(office / "own.key"), *words]) == 0
+    assert (office / "own.key").read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    key = text64(load_public_file((office / "own.pub").read_bytes(), place="own").spki)
+    named = json.dumps([{"agency": "PD", "key": key}]).encode()
+    policy = encode_bundle(draft().but(hotlist_keys=named).signed())
+    (office / "policy.bundle").write_bytes(policy)
+    assert sign(office, "--passphrase-file", str(office / "others"), key="own.key") == 77
+    assert "wrong passphrase" in capsys.readouterr().err
+    assert sign(office, *words, key="own.key") == 0
+    assert look(office, "verify") == 0
+    assert "signed by PD" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ("", "no entries"),
+        ("7KXR482,CA,stolen-vehicle,PD,26-1,2020-01-01\n", "all 1 entries are over"),
+    ],
+    ids=["none", "expired"],
+)
+def test_a_list_that_would_take_all_back_is_signed_only_when_asked_for(
+    office, lines, found, capsys
+):
+    (office / "list.csv").write_text(HEAD + lines)
+    assert sign(office) == 66
+    assert found in capsys.readouterr().err
+    assert not (office / "list.signed").exists()
+    assert sign(office, "--empty") == 0
+    assert peek_hotlist((office / "list.signed").read_bytes()).count == 0
+
+
+def test_empty_is_not_said_of_a_list_with_entries(office, capsys):
+    assert sign(office, "--empty") == 66
+    assert "there are 2 entries" in capsys.readouterr().err
 
 
 def test_a_wrong_table_signs_nothing(office, capsys):
@@ -225,31 +278,50 @@ def test_no_near_miss_raises_an_alert(office, capsys):
     assert re.search(r"false alert rate +0\.000000", capsys.readouterr().out)
 
 
+RULES = GateRules(mode="hits-only", min_hit_confidence=0.9, min_hit_frames=3)
+
+
 def test_a_neighbour_that_is_listed_itself_is_no_false_alert():
-    found = count_near_misses(make_list("7KXR482", "7KXR483"), now_ms=NOON_MS)
+    found = count_near_misses(make_list("7KXR482", "7KXR483"), RULES, now_ms=NOON_MS)
     assert (found.tried, found.listed, found.alerts) == (2 * (7 * 35 - 1), 2, 0)
 
 
+def test_a_sample_is_a_sample_and_progress_is_told():
+    told = []
+    found = count_near_misses(
+        make_list("7KXR482", "3CEH915", "8ABC123"),
+        RULES,
+        now_ms=NOON_MS,
+        sample=2,
+        report=lambda *figures: told.append(figures),
+    )
+    assert (found.plates, found.sampled, found.tried) == (3, 2, 2 * 7 * 35)
+    assert told == [(0, 2), (1, 2), (2, 2)]
+
+
+@dataclass(frozen=True)
 class LooseList:
     """Stands for matching that takes 0 for O: what the evaluation is there to find."""
 
-    def __init__(self, hotlist):
-        self._hotlist, self.plates = hotlist, hotlist.plates
+    whole: Hotlist
 
-    def __len__(self):
-        return len(self._hotlist)
+    @property
+    def plates(self):
+        return self.whole.plates
 
     def find(self, plate, *, now_ms):
-        return self._hotlist.find(plate.replace("0", "O"), now_ms=now_ms)
-
-    def contains(self, plates):
-        return self._hotlist.contains(plates) | True
+        return self.whole.find(plate.replace("0", "O"), now_ms=now_ms)
 
 
 def test_the_evaluation_finds_matching_that_is_loose():
-    found = count_near_misses(LooseList(make_list("7KXRO82")), now_ms=NOON_MS)
+    found = count_near_misses(LooseList(make_list("7KXRO82")), RULES, now_ms=NOON_MS)
     assert found.alerts == 1
     assert found.false_alert_rate == 1 / (7 * 35)
+
+
+def test_the_evaluation_finds_a_gate_that_says_nothing_at_all():
+    found = count_near_misses(make_list("7KXR482"), RULES, now_ms=NOON_MS + 99 * 3_600_000)
+    assert (found.alerts, found.silent) == (0, 1)
 
 
 def test_the_bench_measures_a_real_list():

@@ -219,3 +219,18 @@ def test_a_wrong_command_line_ends_with_the_code_of_a_wrong_setting(words):
 
 def test_help_and_version_end_well():
     assert homeplate("--version").returncode == homeplate("open", "--help").returncode == 0
+
+
+@pytest.mark.slow
+def test_no_library_keeps_or_sends_anything_of_its_own(tmp_path):
+    """Onnxruntime's packages do: an identifier and a file of events below the home folder."""
+    run = subprocess.run(
+        [sys.executable, "-m", "agent", "models", "verify"],
+        cwd=ROOT,
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},  # not CI's, where it holds its tongue
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert not list(tmp_path.rglob("*"))

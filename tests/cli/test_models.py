@@ -1,12 +1,16 @@
 """`homeplate models verify`."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from agent.base.errors import ConfigError
+from agent.base.settings import DetectSettings, ModelSettings
 from agent.cli import main
+from agent.cli.models import open_models, try_reader
 
 MODELS = Path(__file__).parents[2] / "models"
 FILES = ("manifest.toml", "detector.onnx", "reader.onnx")
@@ -58,3 +62,33 @@ def test_a_spoilt_manifest_is_a_fault_of_the_operator(folder, capsys):
     (folder / "manifest.toml").write_text("[detector]\n")
     assert main(["models", "verify", "--models", str(folder)]) == 78
     assert "missing required field" in capsys.readouterr().err
+
+
+def name_small_reader(folder, content):
+    """Have the manifest name an 8-bit reader with that content, or with another digest."""
+    (folder / "reader.int8.onnx").write_bytes(content)
+    digest = hashlib.sha256((MODELS / "reader.onnx").read_bytes()).hexdigest()
+    with (folder / "manifest.toml").open("a") as manifest:
+        manifest.write(f'\n[reader.int8]\nfile = "reader.int8.onnx"\nsha256 = "{digest}"\n')
+
+
+def test_the_setting_chooses_between_the_files_that_the_manifest_names(folder):
+    name_small_reader(folder, (MODELS / "reader.onnx").read_bytes())
+    (folder / "reader.onnx").unlink()
+    settings = ModelSettings(directory=str(folder), precision="int8")
+    models = open_models(settings, DetectSettings())  # the detector has one file only
+    assert try_reader(models) == [[2, 32, 37]]
+    with pytest.raises(ConfigError, match=r"reader\.onnx"):
+        open_models(ModelSettings(directory=str(folder)), DetectSettings())
+
+
+def test_int8_is_refused_where_the_manifest_names_no_such_file(folder):
+    settings = ModelSettings(directory=str(folder), precision="int8")
+    with pytest.raises(ConfigError, match=r"manifest\.toml: names no int8 file"):
+        open_models(settings, DetectSettings())
+
+
+def test_verify_checks_the_8_bit_files_too(folder, capsys):
+    name_small_reader(folder, b"something else")
+    assert main(["models", "verify", "--models", str(folder)]) == 65
+    assert "reader.int8.onnx" in capsys.readouterr().err

@@ -85,8 +85,8 @@ def test_an_alert_shows_all_that_is_needed_to_verify_it_and_that_it_is_a_lead_on
     assert lines[0].endswith("LEAD ONLY - verify plate, state and vehicle")
     assert "plate       TEST004, weakest character 94%" in text
     assert "T 100% E 99%" in text
-    assert "CA, stolen-vehicle, Police Department, case 26-0117, until 2026-11-22 12:00" in text
-    assert "version 7, 1 h 0 min old" in text
+    assert "CA, stolen-vehicle, Police Department, case 26-0117, until 2026-11-22 12:00 UTC" in text
+    assert "hotlist     of 2026-11-21 11:00 UTC, 1 h 0 min old, version 7" in text
     assert "vehicle in view when the alert was made" in text
     assert "test-unit-1-00010203-hits-0.jpg" in text
     assert "END   test-unit-1/00010203/0: the whole passage says the same" in text

@@ -10,8 +10,9 @@ import pytest
 
 from agent.base.errors import ConfigError
 from agent.cli import main
-from agent.cli.policy_book import Book, set_field
-from agent.cli.policy_edit import DEFAULTS
+from agent.cli.policy_book import Book
+from agent.cli.policy_fields import list_paths, set_field
+from agent.cli.policy_init import DEFAULTS
 from agent.cli.policy_words import LABELS, find_changes, tell_changes
 from agent.trust.bundle_files import parse_bundle
 from agent.trust.policy import Policy
@@ -57,6 +58,10 @@ class Office:
         """Make keys and the first draft."""
         self.make_keys()
         offices = [f"--office={name}={self.folder / f'{name}.pub'}" for name in OFFICES]
+        return self.init(*offices, *words)
+
+    def init(self, *words, code=0):
+        """Begin the folder."""
         return self.do(
             "init",
             self.book.folder,
@@ -65,13 +70,17 @@ class Office:
             f"--sealing-key={self.folder / 'sealing.pub'}",
             f"--models={self.folder / 'manifest.toml'}",
             f"--hotlist-key=Police={self.folder / 'list.pub'}",
-            *offices,
             *words,
+            code=code,
         )
 
     def complete(self):
         """Make keys and a first draft that is ready for signing."""
         return self.begin("--from", self.folder / "legal.json")
+
+    def files(self):
+        """Return what lies in the folder."""
+        return {path.name: path.read_bytes() for path in self.book.folder.glob("*.*")}
 
     def sign(self, office, *words, code=0):
         path = ("--passphrase-file", self.passphrase)
@@ -96,7 +105,7 @@ def test_a_key_lies_under_its_passphrase_and_nobody_else_reads_it(office):
     content = office.key("clerk").read_text()
     assert content.startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
     assert office.key("clerk").stat().st_mode & 0o777 == 0o600
-    assert "cannot be written" in office.do(
+    assert "exists already" in office.do(
         "key", office.key("clerk"), "--passphrase-file", office.passphrase, code=78
     )
     assert office.key("clerk").read_text() == content
@@ -115,7 +124,9 @@ def test_a_new_city_begins_with_the_least_and_with_a_draft_that_is_not_ready(off
     assert "blank: authorized_purposes" in told
     assert office.book.read_draft()["mode"] == DEFAULTS["mode"] == "hits-only"
     assert not (office.book.folder / "pending.bundle").exists()
-    assert "no bundle there" in office.sign("police", "--yes", code=78)
+    told = office.sign("police", "--yes", code=78)
+    assert "nothing is pending: the draft is not ready" in told
+    assert "blank: authorized_purposes" in told
 
 
 def test_two_signatures_make_a_policy_one_does_not(office):
@@ -148,7 +159,7 @@ def test_an_edit_after_a_signature_makes_it_void(office):
     office.complete()
     office.sign("police", "--yes")
     told = office.do("edit", office.book.folder, "--set=min_hit_frames=5")
-    assert "do not count any more" in told
+    assert "to be signed anew: police" in told
     assert "1 of 2 signatures (clerk)" in office.sign("clerk", "--yes")
 
 
@@ -175,21 +186,159 @@ def test_an_editor_that_fails_changes_nothing(office, editor, found):
     assert not (office.book.folder / "pending.bundle").exists()
 
 
-@pytest.mark.parametrize(
+SLIPS = pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("retention.reads=forever", "$.retention.reads"),
-        ("share_with=others", "share_with"),
+        ("retention.reads=forever", "expected one of 21d, 24h, 30d, 60d, 7d, nh-3min"),
+        ("retention.reeds=7d", "did you mean retention.reads"),
+        ("share_with=others", "a policy has no field share_with"),
+        ("version=7", "sets version by itself"),
         ('purposes=["civil-warrant"]', "found 'civil-warrant'; expected one of stolen-vehicle"),
+        ("legal.monitoring=", "blank: monitoring"),
+        ("expires_at=2020-01-01T00:00:00Z", "not after $.issued_at"),
     ],
-    ids=["retention", "unknown_field", "purpose"],
+    ids=["retention", "near_name", "unknown_field", "version", "purpose", "blank", "time"],
 )
-def test_what_units_would_refuse_is_not_made_ready_for_signing(office, words, found):
+
+
+@SLIPS
+def test_a_slip_changes_nothing_and_says_so(office, words, found):
     office.publish_first()
-    told = office.do("edit", office.book.folder, "--set", words)
-    assert "not ready for signing" in told
-    assert found in told
-    assert not (office.book.folder / "pending.bundle").exists()
+    before = office.files()
+    assert found in office.do("edit", office.book.folder, "--set", words, code=78)
+    assert office.files() == before
+
+
+@SLIPS
+def test_a_slip_leaves_what_is_pending_with_its_signatures(office, words, found):
+    office.publish_first()
+    office.do("edit", office.book.folder, "--set=retention.hits=60d")
+    office.sign("police", "--yes")
+    before = office.files()
+    assert found in office.do("edit", office.book.folder, "--set", words, code=78)
+    assert office.files() == before
+    assert "2 of 2 signatures (police, clerk)" in office.sign("clerk", "--yes")
+    told = office.do("publish", office.book.folder)
+    assert "published: policy 2" in told
+    assert "60 days" in office.do("verify", office.book.folder)
+
+
+def test_what_is_published_is_never_signed_in_the_place_of_a_draft(office):
+    office.publish_first()
+    published = (office.book.folder / "current.bundle").read_bytes()
+    told = office.sign("city-manager", "--yes", code=78)
+    assert "nothing is pending: the draft is what was published last" in told
+    draft_path = office.book.folder / "policy.json"
+    draft_path.write_text(draft_path.read_text().replace('"24h"', '"forever"'))
+    told = office.sign("city-manager", "--yes", code=78)
+    assert "the draft is not ready" in told
+    assert "Invalid enum value 'forever'" in told
+    assert (office.book.folder / "current.bundle").read_bytes() == published
+
+
+def test_an_edit_that_changes_nothing_keeps_the_signatures(office):
+    office.complete()
+    office.sign("police", "--yes")
+    before = office.files()
+    assert "nothing changes" in office.do("edit", office.book.folder, "--set=mode=hits-only")
+    assert office.files() == before
+
+
+def test_a_draft_that_was_changed_by_hand_is_told(office):
+    office.publish_first()
+    office.do("edit", office.book.folder, "--set=retention.hits=60d")
+    path = office.book.folder / "policy.json"
+    path.write_text(path.read_text().replace('"60d"', '"7d"'))
+    stray = "note: the draft (policy.json) is not what is pending"
+    assert stray in office.do("diff", office.book.folder)
+    for name in ("police", "clerk"):
+        assert stray in office.sign(name, "--yes")
+    path.write_text(path.read_text().replace('"7d"', '"forever"'))
+    told = office.do("publish", office.book.folder)
+    assert stray in told
+    assert "it is not ready" in told
+    assert "60 days" in office.do("verify", office.book.folder)
+
+
+def test_diff_says_when_nothing_is_pending(office):
+    office.begin()
+    assert "the draft is not ready" in office.do("diff", office.book.folder)
+    office.do("edit", office.book.folder, "--from", office.folder / "legal.json")
+    for name in ("police", "clerk"):
+        office.sign(name, "--yes")
+    office.do("publish", office.book.folder)
+    told = office.do("diff", office.book.folder)
+    assert "nothing is pending: the draft is what was published last" in told
+    assert json.loads(office.do("diff", office.book.folder, "--json"))["changes"] == []
+
+
+def test_an_office_that_signs_twice_is_told(office):
+    office.complete()
+    office.sign("police", "--yes")
+    before = office.files()
+    told = office.sign("police", "--yes")
+    assert "police has signed this already" in told
+    assert "1 missing: city-manager or clerk" in told
+    assert office.files() == before
+
+
+def test_a_key_is_asked_for_before_anything_is_read(office):
+    office.complete()
+    office.passphrase.write_text("another passphrase\n")
+    assert "what you sign" not in office.sign("police", "--yes", code=77)
+
+
+def test_two_offices_with_one_key_are_refused(office):
+    office.make_keys()
+    offices = [f"--office={name}={office.folder / 'police.pub'}" for name in OFFICES]
+    told = office.init(*offices, code=78)
+    assert "police and city-manager have one key" in told
+    assert not office.book.folder.exists()
+
+
+def test_a_private_key_in_the_place_of_a_public_one_is_told(office):
+    office.make_keys()
+    told = office.init(f"--office=police={office.key('police')}", code=77)
+    assert "found a private key; name its public half" in told
+
+
+def test_nothing_is_published_where_it_cannot_be_given_out(office):
+    office.complete()
+    for name in ("police", "clerk"):
+        office.sign(name, "--yes")
+    told = office.do("publish", office.book.folder, office.folder / "no/such.bundle", code=78)
+    assert "nothing was published" in told
+    office.do("publish", office.book.folder, office.folder, code=78)
+    assert (office.book.folder / "pending.bundle").exists()
+    assert not (office.book.folder / "current.bundle").exists()
+
+
+def test_what_was_written_in_an_editor_and_refused_is_kept(office):
+    office.publish_first()
+    script = office.folder / "editor.py"
+    script.write_text(
+        "import sys, pathlib\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "path.write_text(path.read_text().replace('As the council', 'As we')\n"
+        ".replace('24h', '25h'))\n"
+    )
+    office.monkeypatch.setenv("VISUAL", f"{sys.executable} {script}")
+    assert "--from" in office.do("edit", office.book.folder, code=78)
+    kept = office.book.folder / "policy.refused.json"
+    kept.write_text(kept.read_text().replace("25h", "21d"))
+    told = office.do("edit", office.book.folder, "--from", kept)
+    assert "As we decided." in told
+    assert "24 hours → 21 days" in told
+    assert not kept.exists()
+
+
+def test_a_hits_only_policy_without_keys_for_hotlists_is_not_signed(office):
+    office.complete()
+    (office.book.folder / "hotlist-keys.json").write_text("[]")
+    (office.book.folder / "pending.bundle").unlink()
+    told = office.do("edit", office.book.folder, "--set=crops=none")
+    assert "nobody may sign a hotlist" in told
+    assert "nobody may sign a hotlist" in office.sign("police", "--yes", code=78)
 
 
 def test_a_dry_run_writes_nothing(office):
@@ -222,7 +371,7 @@ def test_another_passphrase_signs_nothing(office):
     office.complete()
     office.passphrase.write_text("another passphrase\n")
     told = office.sign("police", "--yes", code=77)
-    assert "found another passphrase" in told
+    assert "wrong passphrase" in told
     assert PASSPHRASE not in told
 
 
@@ -280,6 +429,29 @@ def test_an_office_gets_a_new_key(office):
     assert "x.pub" in told
 
 
+def test_an_edit_keeps_the_new_key_of_an_office_that_is_pending(office):
+    office.publish_first()
+    fresh = office.folder / "new.key"
+    office.do("key", fresh, "--passphrase-file", office.passphrase)
+    office.do("offices", office.book.folder, f"--replace=police={fresh.with_suffix('.pub')}")
+    told = office.do("edit", office.book.folder, "--set=retention.hits=60d")
+    assert "they decide from now on what units do" in told
+    office.sign("clerk", "--yes")
+    office.sign("city-manager", "--yes")
+    assert "published: policy 2" in office.do("publish", office.book.folder)
+
+
+def test_an_office_gets_no_key_that_another_has(office):
+    office.publish_first()
+    told = office.do(
+        "offices",
+        office.book.folder,
+        f"--replace=police={office.folder / 'clerk.pub'}",
+        code=78,
+    )
+    assert "this is the key of clerk already" in told
+
+
 def test_publishing_gives_the_bundle_to_the_endpoint(office):
     office.complete()
     for name in ("police", "clerk"):
@@ -301,8 +473,20 @@ def test_a_city_is_founded_once(office):
 
 @pytest.mark.parametrize("text", ["retention", "x.y=1", "mode.x=1", "=1"], ids=str)
 def test_a_setting_that_is_nowhere_is_told(text):
-    with pytest.raises(ConfigError, match="PATH=VALUE"):
+    with pytest.raises(ConfigError, match=r"PATH=VALUE|no field"):
         set_field({"mode": "all", "retention": {}}, text)
+
+
+def test_a_draft_without_the_place_gets_it():
+    fields = {"mode": "all"}
+    set_field(fields, "retention.hits=60d")
+    assert fields["retention"] == {"hits": "60d"}
+    with pytest.raises(ConfigError, match="no fields there"):
+        set_field({"retention": 3}, "retention.hits=60d")
+
+
+def test_every_part_of_a_policy_can_be_set():
+    assert {*LABELS} - {"models", "hotlist", "offices"} <= set(list_paths())
 
 
 def test_every_part_of_a_policy_has_a_name_that_people_use():

@@ -10,9 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from agent.base.clock import to_ms
-from agent.base.health import WatchCounters
+from agent.base.clock_quality import ClockQuality
+from agent.base.health import CameraState, WatchCounters
 from agent.base.health_file import STALE_S, Facts, Health, health_path
 from agent.base.settings import CameraSettings, Settings, SiteSettings
+from agent.base.unit_state import UnitState
+from agent.base.wear import Wear
 from agent.cli.status import draw_report, encode_report, look_at_unit
 from agent.cli.terminal import Screen
 from tests.fakes import NOON
@@ -40,13 +43,15 @@ WATCH = Health(
     at_ms=NOW_MS - 2_000,
     facts=FACTS,
     counters={"frames": 54_000, "passages": 812, "hits": 2, "turned_away": 790, "dropped": 1},
-    per_minute={"frames": 1799.0, "passages": 31.0, "plates": 640.0},
+    lately={"frames": 1799, "passages": 31, "plates": 640},
+    lately_s=60.0,
 )
 SEND = Health(
     at_ms=NOW_MS - 1_000,
     facts=replace(FACTS, service="send", pid=72, last_receipt_ms=NOW_MS - 95_000),
     counters={"uploads": 2, "failures": 0},
-    per_minute={},
+    lately={},
+    lately_s=0.0,
 )
 
 
@@ -157,3 +162,39 @@ def test_the_command_ends_with_69_while_something_does_not_run(tmp_path):
     )
     assert again.returncode == 65
     assert "Traceback" not in again.stderr
+
+
+def test_camera_exposure_power_clock_and_wear_are_shown(settings):
+    camera = CameraState(dropped_frames=31, stalls=2, restarts=1, exposure_us=1000, gain=16.0)
+    unit = UnitState(
+        throttled_now=("the clock is throttled",),
+        throttled_before=("the clock is throttled",),
+        clock=ClockQuality(synchronised=True, error_ms=12, told_by="gps"),
+        wear=Wear(own_bytes_a_day=200 << 20, device_bytes_a_day=310 << 20),
+    )
+    text = shown(put(settings, replace(WATCH, camera=camera, unit=unit), replace(SEND, unit=unit)))
+    assert "31 frames dropped, 2 stalls, 1 restarts" in text
+    assert "1000 µs, gain 16.0, day" in text
+    assert "the clock is throttled; since the start: the clock is throttled" in text
+    assert "synchronised, off by at most 12 ms" in text
+    assert "watcher 200 MiB a day, sender 200 MiB a day, all 310 MiB a day" in text
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"is_night": True}, "night"),
+        ({"at_ceiling": True}, "at its ceiling: too dark"),
+        ({}, "day"),
+    ],
+    ids=["night", "too dark", "day"],
+)
+def test_the_light_of_the_camera_is_told(settings, state, told):
+    camera = CameraState(exposure_us=500, gain=8.0, **state)
+    assert f"gain 8.0, {told}" in shown(put(settings, replace(WATCH, camera=camera)))
+
+
+def test_a_unit_that_plays_a_file_has_no_line_of_a_camera(settings):
+    text = shown(put(settings, WATCH, SEND))
+    assert "camera" not in text
+    assert "written" not in text

@@ -14,10 +14,11 @@ from agent.base.files import write_whole
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.cli.bench_truth import load_truth
+from agent.cli.machine import Machine
 from agent.cli.models import open_models
 from agent.cli.policies import limit_segment_age
 from agent.cli.unit import load_unit
-from agent.cli.watch import build_seeing
+from agent.cli.watch import build_seeing, warn_of_disk
 from agent.read import CERTAIN_LOOKS
 from agent.spool import SpoolReader
 from agent.trust.hotlist import open_request, seal_hotlist
@@ -40,6 +41,15 @@ def homeplate(*arguments):
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("kind", ["ext4", "tmpfs"])
+def test_an_exchange_folder_on_a_disk_is_told_once(tmp_path, caplog, kind):
+    place = tmp_path / "proc/self/mountinfo"
+    place.parent.mkdir(parents=True)
+    place.write_text(f"1 0 8:1 / / rw - {kind} /dev/x rw\n")
+    warn_of_disk(tmp_path, Machine(tmp_path))
+    assert ("exchange folder is on a disk" in caplog.messages) == (kind == "ext4")
 
 
 LATER_FRAME = 120

@@ -114,7 +114,8 @@ def watch(state: Path, keys: Keys, told: int, *, rounds: int = 1 << 40) -> None:
     audit = open_log(state, "watch", keys.watch)
     spool = TellingWriter(state / "spool", LIMITS, QUOTA, boot)
     spool.told = told
-    spool.recover(lambda found: adopt_leftovers(found, audit, clock))
+    spooled = SpoolReader(state / "spool")
+    spool.recover(lambda found: adopt_leftovers(found, spooled, audit, clock))
     audit.append(Boot(at_ms=to_ms(clock.now()), boot=boot, version="0", policy_hash=bytes(32)))
     audit.checkpoint()
     keeping = Keeping(
@@ -256,7 +257,7 @@ def compare(state: Path, keys: Keys, city: FolderCity, acknowledged: Path) -> di
         send_key=keys.send.public_key,
         city_keys=(keys.receipts.public_key,),
     )
-    for finding in report.findings:
+    for finding in report.faults:
         sys.stderr.write(f"{finding.reason}: {finding.detail}\n")
     return {
         "acknowledged": len(wanted),
@@ -266,7 +267,7 @@ def compare(state: Path, keys: Keys, city: FolderCity, acknowledged: Path) -> di
         "altered": sum(frame_hash(content) != sha256 for sha256, content in kept.items()),
         "doubled": len(sequences) - len(set(sequences)),
         "left_in_spool": len(SpoolReader(state / "spool").segments()),
-        "findings": len(report.findings),
+        "findings": len(report.faults),
     }
 
 

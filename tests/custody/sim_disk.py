@@ -71,6 +71,8 @@ class SimDisk:
     ) -> None:
         self.before, self.skip = before, skip
         self.calls: Counter[str] = Counter()
+        self.refused = 0
+        """Calls that were answered with an error on purpose."""
         self.room = (1 << 40, 1 << 41)
         self._count = 0
         self.root = self._node(directory=True)
@@ -209,7 +211,11 @@ class SimDisk:
 
     def _before(self, call: str, path: Path) -> int | None:
         self.calls[call] += 1
-        return self.before(Place(call, path))
+        try:
+            return self.before(Place(call, path))
+        except OSError:
+            self.refused += 1
+            raise
 
     def _name(self, parent: Node, name: str, old: str, node: Node | None) -> None:
         if node is not None:

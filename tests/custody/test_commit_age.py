@@ -38,6 +38,8 @@ SCENES = {
 class NothingInView:
     """Stands for the stages that see: at the end no vehicle is left to finish."""
 
+    waiting = unread = 0
+
     def __init__(self):
         self.tracker = self.ballots = self
 
@@ -48,7 +50,7 @@ class NothingInView:
 class Road:
     """A camera that now and then stalls for ten seconds, and the vehicles before it."""
 
-    broken_frames = 0
+    broken_frames = dropped_frames = 0
 
     def __init__(self, world, interval_s, scene, rng):
         self.world, self.interval_s, self.rng = world, interval_s, rng

@@ -12,7 +12,7 @@ from tests.custody.histories import DIRECTED, explore, hunt
 pytestmark = [pytest.mark.custody, pytest.mark.slow]
 
 STATES = 10_000
-SEEDS, LONG_SEEDS = range(-DIRECTED, 10), range(-DIRECTED, 200)
+SEEDS, LONG_SEEDS = range(-DIRECTED, 26), range(-DIRECTED, 200)
 DRAWS, LONG_DRAWS = 2, 4
 HUNTED = range(-DIRECTED, 8)
 SYNCS = {
@@ -26,10 +26,14 @@ SYNCS = {
     "sync spool: make_directory < SpoolWriter._make_directories < SpoolWriter._hold",
     "sync state: make_directory < AuditLog.__init__",
     "sync state: make_directory < SpoolWriter._make_directories < SpoolWriter._hold",
-    "sync_data checkpoints: NoteFile.recover < AuditLog.__init__",
-    "sync_data checkpoints: NoteFile.sync < AuditLog.close < Keeping.close",
-    "sync_data checkpoints: NoteFile.sync < AuditLog.close < Sending.close",
-    "sync_data checkpoints: NoteFile.sync < NoteFile.append < AuditLog.checkpoint",
+    "sync_data checkpoints: NoteFile.append < AuditLog.checkpoint",
+    "sync_data checkpoints: NoteFile.append < AuditLog.checkpoint < AuditLog.close",
+    "sync_data checkpoints: NoteFile.append < AuditLog.checkpoint < Keeping._sign",
+    "sync_data checkpoints: NoteFile.append < AuditLog.checkpoint < Sending._sign",
+    "sync lane: remove_durably < SpoolWriter._abandon < SpoolWriter._file",
+    "sync lane: remove_durably < SpoolWriter._abandon < SpoolWriter.put",
+    "sync lane: rename_durably < SpoolWriter._finish < SpoolWriter._retry_unfinished",
+    "sync_data segment: AppendFile.wait_for_cut < SpoolWriter.put < Keeping._put",
     "sync_data entries: AppendFile.append < AuditLog._write < AuditLog.append_all",
     "sync_data segment: AppendFile.append < SpoolWriter.put < Keeping._put",
     "sync_data segment: SpoolReader.sync_leftover < _leftover < survey_spool.<locals>.<genexpr>",

@@ -24,7 +24,7 @@ from agent.trust.answers import LogPosition, UnverifiedReceipt
 from agent.trust.entries import Boot, Deleted, DeleteIntent, Gap, Recovered, Sealed, decode_entry
 from agent.trust.frames import frame_hash, parse_frame
 from agent.trust.keys import generate_opener, generate_signer
-from agent.trust.notes import peek_checkpoint
+from agent.trust.notes import peek_checkpoint, split_notes
 from agent.trust.receipts import Receipt, sign_receipt
 from agent.trust.uploads import require_logged
 from tests.custody.sim_disk import Image, ProcessDisk, SimDisk, disk_from
@@ -93,24 +93,48 @@ class City:
 
 
 class TellingWriter(SpoolWriter):
-    """Tells which frames were acknowledged, at the moment they were."""
+    """Tells which frames were acknowledged, which segments closed or given up, when they were."""
 
-    def __init__(self, acknowledged: dict[bytes, bytes], *args) -> None:
+    def __init__(self, world: "World", *args) -> None:
         super().__init__(*args)
-        self._acknowledged = acknowledged
+        self._acknowledged, self._world = world.acknowledged, world
+        self._given_up = ""
+
+    def _finish(self, path):
+        super()._finish(path)
+        if path not in self._unfinished:
+            self._world.not_open.add(str(path))
+
+    def _abandon(self, lane):
+        file, refused = self._current[lane].file, self._world.disk.refused
+        self._given_up = file.path.stem
+        super()._abandon(lane)
+        if not file.size_bytes and refused == self._world.disk.refused:
+            self._world.not_open.add(str(file.path))
 
     def put(self, lane, content, now):
-        segment = super().put(lane, content, now)
+        refused, self._given_up = self._world.disk.refused, ""
+        try:
+            segment = super().put(lane, content, now)
+        except DeviceError:  # after a refused creation or rename nothing was cut off
+            if self._given_up and self._world.disk.refused == refused + 1:  # the cut went well
+                self._world.cut_away.add((self._given_up, content))
+            raise
         self._acknowledged[frame_hash(content)] = content
         return segment
 
 
 class TellingLog(AuditLog):
-    """Tells how many entries were acknowledged, at the moment they were."""
+    """Tells how many entries were acknowledged and signed, at the moment they were."""
 
-    def __init__(self, logged: dict[str, int], directory: Path, *args) -> None:
-        self._logged, self._name = logged, directory.name
+    def __init__(self, world: "World", directory: Path, *args) -> None:
+        self._logged, self._signed, self._name = world.logged, world.signed, directory.name
         super().__init__(directory, *args)
+
+    def checkpoint(self):
+        note = super().checkpoint()
+        self._signed[self._name] = peek_checkpoint(note).size
+        return note
 
     def append_all(self, entries):
         first = super().append_all(entries)
@@ -126,6 +150,7 @@ class World:
         self.city = city or City(clock)
         self.acknowledged: dict[bytes, bytes] = {}
         self.logged: dict[str, int] = {"watch": 0, "send": 0}
+        self.signed: dict[str, int] = {"watch": 0, "send": 0}
         self.boots = self.seed = 0
         self.commit_interval_s, self.sign_interval_s = 1.0, SIGN_INTERVAL_S
         self.quota = dict.fromkeys(Lane, 1 << 20)
@@ -133,12 +158,10 @@ class World:
         self.keeping: Keeping | None = None
         self.sending: Sending | None = None
         self.numbers = 0
-        self.closed_boot = b""
-        """Once this start has closed what earlier ones left: no other may stand open any more."""
-        self.loose_names: set[str] = set()
-        """Segments that a process was closing when it was killed, renamed and not synced. Later
-        starts see them closed; after a power cut they may stand open again, all their frames in
-        them and in the log, for the next start to close."""
+        self.not_open: set[str] = set()
+        """Names of open segments that were closed or given up, and the disk waited for."""
+        self.cut_away: set[tuple[str, bytes]] = set()
+        """Segments and frames that were cut off them again."""
 
     def prepare(self) -> None:
         """Make the state folder, as provisioning does, durable."""
@@ -154,16 +177,16 @@ class World:
 
     def _open_log(self, name: str, signer, disk: ProcessDisk) -> AuditLog:
         directory, origin = STATE / "audit" / name, f"homeplate/{UNIT}/{name}"
-        return TellingLog(self.logged, directory, signer, origin, self.clock, disk)
+        return TellingLog(self, directory, signer, origin, self.clock, disk)
 
     def start_watcher(self) -> None:
         self.watcher = disk = ProcessDisk(self.disk)
-        self.closed_boot = b""
         boot = self.boot_id()
         audit = self._open_log("watch", WATCH, disk)
         limits = SpoolSettings(segment_limit_bytes=65_536, segment_limit_s=30)
-        spool = TellingWriter(self.acknowledged, STATE / "spool", limits, self.quota, boot, disk)
-        spool.recover(lambda found: adopt_leftovers(found, audit, self.clock))
+        spool = TellingWriter(self, STATE / "spool", limits, self.quota, boot, disk)
+        spooled = SpoolReader(STATE / "spool", disk)
+        spool.recover(lambda found: adopt_leftovers(found, spooled, audit, self.clock))
         audit.append(
             Boot(at_ms=to_ms(self.clock.now()), boot=boot, version="0", policy_hash=bytes(32))
         )
@@ -185,13 +208,12 @@ class World:
                 model_sha256=bytes(32),
             ),
             spool=spool,
-            spooled=SpoolReader(STATE / "spool", disk),
+            spooled=spooled,
             audit=audit,
             clock=self.clock,
             sign_interval_s=self.sign_interval_s,
         )
         self.keeping.take_list(LISTS)
-        self.closed_boot = boot
 
     def start_sender(self) -> None:
         self.sender = disk = ProcessDisk(self.disk)
@@ -259,6 +281,8 @@ class World:
         world = World(disk_from(image), clock=clock, city=self.city.copy(clock))
         world.acknowledged = dict(self.acknowledged)
         world.logged, world.seed = dict(self.logged), self.seed
+        world.signed, world.not_open = dict(self.signed), set(self.not_open)
+        world.cut_away = set(self.cut_away)
         world.boots, world.numbers, world.quota = self.boots + 1000, self.numbers, self.quota
         world.sign_interval_s = self.sign_interval_s
         return world
@@ -278,6 +302,7 @@ def check_recovery(
         Violation: One is broken.
     """
     torn = find_torn(world.disk, logged_before)
+    require_durable(world, image)
     try:
         come_back(world, sender_first=sender_first)
     except Violation:
@@ -290,6 +315,19 @@ def check_recovery(
     for name in torn:
         if not world.entries(name, Gap):
             raise Violation(f"gap: a torn end of the log {name} and no word of it")
+
+
+def require_durable(world: World, image: Image) -> None:
+    """Refuse a state that lacks a signature, or that undoes what was done to a segment's name."""
+    for name, size in world.signed.items():
+        if size > signed_size(world.disk, name):
+            raise Violation(f"log: a signature over {size} entries of {name} is gone")
+    if any(path in world.not_open for path, _ in image):
+        raise Violation("segment: one that was closed or given up stands open again")
+    for path, content in image:
+        for segment, frame in world.cut_away:
+            if content and segment in path and frame in content:
+                raise Violation("segment: a frame that was cut off is back")
 
 
 def find_torn(disk: SimDisk, logged: dict[str, int]) -> set[str]:
@@ -344,10 +382,26 @@ def check_promises(world: World) -> None:
         city_keys=(RECEIPTS.public_key,),
         disk=world.disk,
     )
-    if report.findings:
-        raise Violation(f"audit: {report.findings[0].reason}: {report.findings[0].detail}")
+    if report.faults:
+        raise Violation(f"audit: {report.faults[0].reason}: {report.faults[0].detail}")
     if not all(lane.balances for lane in report.lanes):
         raise Violation("audit: the reads do not balance")
+
+
+def find_unsigned(disk: SimDisk, log: str) -> list:
+    """Return the entries of a log that no checkpoint covers."""
+    entries = RecordFile(STATE / "audit" / log / "entries", disk).follow()
+    return [*map(decode, entries)][signed_size(disk, log) :]
+
+
+def signed_size(disk: SimDisk, log: str) -> int:
+    """Return how many entries of a log a checkpoint covers."""
+    try:
+        text = disk._find(STATE / "audit" / log / "checkpoints").content.decode(errors="replace")
+    except FileNotFoundError:
+        return 0
+    notes, _ = split_notes(text)
+    return peek_checkpoint(notes[-1]).size if notes else 0
 
 
 def measure_log(disk: SimDisk, log: str) -> tuple[int, int]:

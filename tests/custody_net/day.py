@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.base.lanes import Lane
 from agent.cli.audit import review_state
+from agent.pipeline.keeping import SIGN_INTERVAL_S
 from agent.trust.entries import Boot, Deleted, DeleteIntent, Entry, Sealed, Stop, Uploaded
 from agent.trust.entries import encode_entry as encode
 from agent.trust.journal import encode_record
@@ -33,8 +34,9 @@ CROPS_SEGMENT_FRAMES = 10
 """Of 26 pictures of 15 KB each: then the 4 MiB of a segment are full."""
 BATCH_S = 30
 """Reads of an open segment are gathered for so long."""
-SIGN_S = 30
-"""How often a log is signed; the watcher's after half of that when a segment begins."""
+SIGN_S = SIGN_INTERVAL_S
+"""How often a log is signed; the watcher's also when a segment closes, the sender's before it
+deletes one."""
 
 
 class Log:
@@ -134,10 +136,11 @@ class Day:
             self._keep(lane, reads)
         self.closed += closed
         waited_s = self.now_s - self.signed_s
-        if waited_s >= SIGN_S or (closed and waited_s >= SIGN_S / 2):
+        if waited_s >= SIGN_S or closed:
             self._send_closed()
         if self.now_s - self.reads.sent_s >= BATCH_S:
             self._upload(self.reads, self.reads.segment, self.reads.waiting)
+            self.send.sign()
             self.reads.waiting, self.reads.sent_s = [], self.now_s
 
     def _send_closed(self) -> None:
@@ -146,7 +149,6 @@ class Day:
         for lane, segment, waiting in self.closed:
             self._finish(lane, segment, waiting)
         self.closed, self.signed_s = [], self.now_s
-        self.send.sign()
 
     def _begin(self, lane: OpenLane) -> None:
         lane.segment = f"{self._now_ms()}-{BOOT[:4].hex()}-{self.segments % 1_000_000:06}"
@@ -175,7 +177,9 @@ class Day:
         """Upload the rest of a closed segment and delete it."""
         self._upload(lane, segment, waiting)
         why = {"at_ms": self._now_ms(), "lane": lane.lane, "segment": segment, "reason": "receipt"}
-        self.send.add(DeleteIntent(**why, damaged_bytes=0), Deleted(**why))
+        self.send.add(DeleteIntent(**why, damaged_bytes=0))
+        self.send.sign()
+        self.send.add(Deleted(**why))
 
     def _upload(self, lane: OpenLane, segment: str, frames: list[tuple[bytes, int]]) -> None:
         if not frames:

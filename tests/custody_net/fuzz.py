@@ -336,7 +336,7 @@ def header_bytes() -> bytes:
 def _entries(receipt: bytes):
     yield Boot(at_ms=1, boot=bytes(16), version="1", policy_hash=bytes(32))
     yield Dropped(at_ms=1, lane=1, boot=bytes(16), first=None, count=3, reason="quota")
-    yield Gap(at_ms=1, cut_bytes=7)
+    yield Gap(at_ms=1, cut_bytes=7, kept=2, unsigned=3)
     yield Stop(at_ms=1, counters={"reads": 3, "hits": 1})
     segment = "1780000000000-00000000-000000"
     yield Uploaded(at_ms=1, lane=1, segment=segment, reads=3, receipt=receipt)
@@ -371,7 +371,7 @@ def _health() -> bytes:
         hotlist_version=2,
         last_receipt_ms=3,
     )
-    told = Health(at_ms=1, facts=facts, counters={"a": 1}, per_minute={"a": 0.5})
+    told = Health(at_ms=1, facts=facts, counters={"a": 1}, lately={"a": 1}, lately_s=5)
     return msgspec.json.encode(told)
 
 

@@ -239,6 +239,12 @@ THE_CITY_LYING: dict[str, object] = {
     "asks for another part of the log for ever": liar(
         answering(*[answer("412 Precondition Failed", b'{"known_size": 1}')] * 9)
     ),
+    "claims to have seen an enormous log": liar(
+        answering(answer("412 Precondition Failed", b'{"known_size": 9223372036854775807}'))
+    ),
+    "claims to have seen one entry more": liar(
+        answering(answer("412 Precondition Failed", b'{"known_size": 6}'))
+    ),
     "receipt signed by another key": signing(
         lambda _, true, __: sign_receipt(generate_signer(), true)
     ),

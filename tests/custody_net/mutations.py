@@ -1,6 +1,8 @@
 """A unit's whole state, changed in one place at a time: the audit must find every change.
 
-The unit has lived through an outage, an expiry, a quota drop and a power cut that tore its log.
+The unit has lived through an outage, an expiry, a quota drop and a power cut that tore its log. One
+ended in good order: every change is found. Another crashed: every change is found, or lies in the
+seconds before the crash that nobody had signed.
 `python -m tests.custody_net.mutations` changes every byte and cuts at every length.
 """
 
@@ -21,15 +23,40 @@ from agent.spool import SpoolWriter
 from agent.trust.entries import Uploaded, decode_entry, encode_entry
 from agent.trust.journal import encode_record
 from agent.trust.keys import generate_signer
-from agent.trust.notes import split_notes
+from agent.trust.notes import peek_checkpoint, split_notes
 from agent.trust.receipts import peek_receipt, sign_receipt
+from agent.trust.review import UNSIGNED_LIMIT_MS
 from tests.audited import BOOT, QUOTA, AuditedUnit, spool_files
 
+UNSIGNED, AT_CITY = "in the unsigned seconds", "of a frame that the city has"
+"""Changes that the audit does not find: the first in a stated window, the second without loss."""
 TORN = b"\x70\0\0\0torn by a power cut"
 
 
 def hard_life(folder: Path) -> AuditedUnit:
     """Return a stopped unit that lost power, was offline, let reads expire and ran out of room."""
+    unit = _live(folder)
+    unit.stop()
+    return unit
+
+
+def crashed_life(folder: Path) -> AuditedUnit:
+    """Return such a unit that crashed, a second after its logs were signed."""
+    unit = _live(folder)
+    unit.next_segment()
+    unit.clock.advance(1)
+    unit.note_watch = unit.watch.append
+    closed = unit.seal(reads=2)
+    unit.spool.close()
+    unit.drop(3)
+    unit.seal(reads=1)
+    unit.note_send = unit.send.append
+    unit.upload(closed, reads=2)
+    unit.crash()
+    return unit
+
+
+def _live(folder: Path) -> AuditedUnit:
     unit = AuditedUnit(folder)
     segments = []
     for reads in (3, 2, 4, 5):
@@ -52,7 +79,6 @@ def hard_life(folder: Path) -> AuditedUnit:
     unit.upload(late, reads=6)
     unit.delete(late, "receipt")
     unit.seal(lane=Lane.HITS, reads=1)
-    unit.stop()
     return unit
 
 
@@ -126,17 +152,58 @@ def review(unit: AuditedUnit):
     )
 
 
-def count_detected(unit: AuditedUnit, *, step: int) -> tuple[Counter[str], list[Mutation]]:
-    """Return how many mutations of each kind were found, and those that were not."""
+def first_unsigned(path: Path) -> int:
+    """Return from which byte of a log's file on nothing holds it: a change there may go unseen.
+
+    In `entries` that is behind the last checkpoint. A checkpoint itself may be taken away, if then
+    no more stands unsigned than a crash leaves.
+    """
+    contents = list(RecordFile(path.parent / ENTRIES).follow())
+    notes = _notes(path.parent / CHECKPOINTS)
+    sizes = [peek_checkpoint(note.decode()[:-1]).size for note in notes]
+    if path.name == ENTRIES:
+        return sum(len(encode_record(content)) for content in contents[: sizes[-1]])
+    times_ms = [decode_entry(content).at_ms for content in contents]
+    held = [size for size in sizes if times_ms[-1] - times_ms[size] > UNSIGNED_LIMIT_MS]
+    return sum(map(len, notes[: len(held)]))
+
+
+def _change_at(before: bytes, after: bytes) -> int:
+    """Return the place of the first byte that differs."""
+    pairs = enumerate(zip(before, after, strict=False))
+    return next((at for at, (old, new) in pairs if old != new), min(len(before), len(after)))
+
+
+def count_detected(
+    unit: AuditedUnit, *, step: int, window: bool = False
+) -> tuple[Counter[str], list[Mutation]]:
+    """Return how many mutations of each kind were found, and those that were not.
+
+    Args:
+        unit: To be changed.
+        step: Every so many bytes.
+        window: Whether the unit crashed: what lies in the unsigned seconds counts by itself.
+    """
     found: Counter[str] = Counter()
     missed = []
+    logs = [unit.state / "audit" / name for name in ("watch", "send")]
+    paths = [log / name for log in logs for name in (ENTRIES, CHECKPOINTS)]
+    limits = {path: first_unsigned(path) for path in paths} if window else {}
+    sent = map(decode_entry, RecordFile(logs[1] / ENTRIES).follow())
+    at_city = {entry.segment for entry in sent if isinstance(entry, Uploaded)}
     for mutation in mutations(unit, step=step):
         before = mutation.path.read_bytes()
         mutation.path.write_bytes(mutation.content)
-        if review(unit).findings:
-            found[mutation.kind] += 1
+        if review(unit).passes:
+            limit = limits.get(mutation.path, len(before) + 1)
+            if mutation.path.stem in at_city:
+                found[AT_CITY] += 1
+            elif _change_at(before, mutation.content) >= limit:
+                found[UNSIGNED] += 1
+            else:
+                missed.append(mutation)
         else:
-            missed.append(mutation)
+            found[mutation.kind] += 1
         mutation.path.write_bytes(before)
     return found, missed
 
@@ -146,10 +213,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--step", type=int, default=1)
     args = parser.parse_args()
-    folder = Path(tempfile.mkdtemp())
-    found, missed = count_detected(hard_life(folder), step=args.step)
-    shutil.rmtree(folder)
-    print(json.dumps({**found, "all": found.total(), "missed": len(missed)}, indent=1))
+    for live, window in ((hard_life, False), (crashed_life, True)):
+        folder = Path(tempfile.mkdtemp())
+        found, missed = count_detected(live(folder), step=args.step, window=window)
+        shutil.rmtree(folder)
+        told = {"unit": live.__name__, **found, "all": found.total(), "missed": len(missed)}
+        print(json.dumps(told, indent=1), flush=True)
 
 
 if __name__ == "__main__":

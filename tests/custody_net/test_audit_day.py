@@ -9,7 +9,14 @@ from agent.trust.notes import NO_NOTE, Checkpoint, note_hash, sign_checkpoint, s
 from tests.audited import AuditedUnit
 from tests.custody_net.counts import count
 from tests.custody_net.day import Day
-from tests.custody_net.mutations import count_detected, hard_life, review
+from tests.custody_net.mutations import (
+    AT_CITY,
+    UNSIGNED,
+    count_detected,
+    crashed_life,
+    hard_life,
+    review,
+)
 
 pytestmark = pytest.mark.custody
 STEP = 23
@@ -30,6 +37,20 @@ def test_every_single_change_is_found(tmp_path):
     assert missed == []
     assert len(found) == 11
     count("mutations of logs, heads, receipts and spool", found.total())
+
+
+def test_on_a_unit_that_crashed_every_change_is_found_or_lies_in_the_unsigned_seconds(tmp_path):
+    unit = crashed_life(tmp_path)
+    report = review(unit)
+    assert report.passes
+    assert {finding.reason for finding in report.findings} == {"unsigned-tail"}
+    found, missed = count_detected(unit, step=STEP, window=True)
+    assert missed == []
+    within, at_city = found.pop(UNSIGNED), found.pop(AT_CITY)
+    assert within < found.total() / 5
+    assert at_city < found.total() / 5
+    count("mutations of a unit that crashed", found.total())
+    count("… in the seconds that nobody signed", within)
 
 
 def test_one_flipped_bit_is_told_with_its_place(tmp_path):
@@ -95,7 +116,7 @@ def same_note_twice_signed(found, heads, signer):
 
 def no_beginning(found, heads, signer):
     """The log's first note names one before it."""
-    fields = {name: getattr(heads[-1], name) for name in Checkpoint.__slots__}
+    fields = {name: getattr(heads[-1], name) for name in Checkpoint.__struct_fields__}
     return [
         sign_checkpoint(
             signer, Checkpoint(**(fields | {"number": 1, "previous": bytes(31) + b"1"}))

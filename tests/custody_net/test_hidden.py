@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import agent
 from agent.base.errors import HomeplateError
+from agent.base.gps import parse_report
 from agent.base.hits import HitEnd, Match
 from agent.base.lanes import Lane
 from agent.base.log import JsonFormatter
@@ -55,6 +56,10 @@ LOGGED = {
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 
 
+REPORT = b'{"class":"TPV","mode":3,"time":"2026-06-01T12:00:00Z","lat":77.123,"lon":-101.5}'
+"""Where a vehicle unit is: personal data of its crew."""
+
+
 def records():
     """Return one of each record that holds a plate or a picture, with the canary in it."""
     read = plate_read(text=PlateText(CANARY), crop_jpeg=SECRET)
@@ -70,7 +75,8 @@ def records():
     return [
         read.text,
         read,
-        StoredRead(**stored),
+        StoredRead(**stored, place=parse_report(REPORT, heard_ms=0).place),
+        parse_report(REPORT, heard_ms=0),
         StoredCrop(sequence=0, lane=Lane.READS, read_sequence=0, time_ms=0, jpeg=SECRET),
         Crop(read_sequence=0, seen_at=NOON, jpeg=SECRET),
         alert,

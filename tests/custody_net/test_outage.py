@@ -49,7 +49,7 @@ class Month(World):
         self.spool.disk_bytes, self.spool.given_up = self.disk_bytes, []
         self.lanes = []
         super().start()
-        self.sending._uplink = self
+        self.sending._delivery._uplink = self
 
     def deliver(self, upload):
         """Stand between the sender and the city: the line, which is cut."""

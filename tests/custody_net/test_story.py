@@ -28,7 +28,6 @@ def live() -> World:
     world.prepare()
     world.start_watcher()
     world.start_sender()
-    world.sign_interval_s = 0.0
     world.read(5, crop_bytes=300)
     world.clock.advance(60)
     world.send()

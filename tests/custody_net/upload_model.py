@@ -340,7 +340,7 @@ class World:
             pass
         except Killed:
             self.restarts += 1
-            self.audit._entries.close()  # as a killed process's descriptors are
+            self.audit._release()  # as the descriptors of a killed process are
             self.start()
 
     def live(self, rounds: int) -> None:

@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 
 from agent.base.errors import RefusedError
+from agent.base.health_file import Facts, Health
 from agent.trust.bundle_files import encode_bundle
 from agent.trust.heartbeat import Heartbeat, PolicyState, encode_heartbeat
 from tests.endpoint.city import found_city, run_endpoint, serving
@@ -29,7 +30,16 @@ def ask(uplink, tag=""):
     return uplink.exchange("GET", "/v1/policy", headers=headers, limit_bytes=1 << 20)
 
 
-def beat(refused=""):
+def watch_health(**facts):
+    told = {
+        "service": "watch", "unit": "unit-a", "pid": 1, "version": "1", "boot": "00",
+        "started_ms": 1, "policy_version": 3, "policy_hash": "ab" * 32, "policy_expires_ms": 9,
+        "mode": "hits-only",
+    }  # fmt: skip
+    return Health(at_ms=1, facts=Facts(**told, **facts), counters={}, lately={}, lately_s=0)
+
+
+def beat(refused="", *, watch=None):
     policy = PolicyState(
         version=3,
         hash="ab" * 32,
@@ -39,7 +49,7 @@ def beat(refused=""):
         last_refusal=refused,
     )
     return Heartbeat(
-        at_ms=1, version="1", policy=policy, certificate_expires_ms=2, send={"a": 1}, watch=None
+        at_ms=1, version="1", policy=policy, certificate_expires_ms=2, send={"a": 1}, watch=watch
     )
 
 
@@ -73,6 +83,31 @@ def test_the_last_heartbeat_of_a_unit_is_kept_and_shown(place):
     assert "REFUSED signature: one alone" in told
     found = json.loads(run_endpoint("status", "--config", city.config, "--json").stdout)
     assert found["heartbeats"]["unit-a"]["beat"]["policy"]["version"] == 3
+
+
+def test_what_the_watcher_tells_of_its_hotlist_is_shown(place):
+    city, uplink = place
+    tell(uplink, encode_heartbeat(beat(watch=watch_health(hotlist_version=7))))
+    told = run_endpoint("status", "--config", city.config).stdout
+    assert "hotlist 7" in told
+    assert "REFUSED hotlist" not in told
+    watch = watch_health(hotlist_refusals=1, hotlist_refusal="hotlist: version 2 has expired")
+    tell(uplink, encode_heartbeat(beat(watch=watch)))
+    told = run_endpoint("status", "--config", city.config).stdout
+    assert "hotlist none; REFUSED hotlist: hotlist: version 2 has expired" in told
+    tell(uplink, encode_heartbeat(beat()))
+    assert "its watcher does not run" in run_endpoint("status", "--config", city.config).stdout
+
+
+def test_a_unit_that_was_never_heard_from_is_named(place):
+    city, uplink = place
+    tell(uplink, encode_heartbeat(beat()))
+    city.identity("unit-b")
+    told = run_endpoint("status", "--config", city.config).stdout
+    assert "NEVER HEARD FROM" in next(one for one in told.splitlines() if one.startswith("unit-b"))
+    assert told.count("NEVER HEARD FROM") == 1
+    found = json.loads(run_endpoint("status", "--config", city.config, "--json").stdout)
+    assert found["never_heard_from"] == ["unit-b"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[" * 9999, b'{"plate": "x"}'], ids=str)

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import onnxruntime
 import pytest
 
 torch = pytest.importorskip("torch", reason="training code needs the extra `train`")
@@ -85,6 +86,20 @@ def test_publishing_writes_a_file_that_computes_the_same_and_its_facts(tmp_path)
     again = renew_table(manifest, tmp_path / "detector.onnx", parameters=5)
     assert again.count("sha256") == 1
     assert "parameters = 5" in again
+
+
+def test_the_command_goes_from_nothing_to_a_file(tmp_path, monkeypatch):
+    (tmp_path / "manifest.toml").write_text('[detector]\nfile = "detector.onnx"\nsha256 = "0"\n')
+    monkeypatch.setattr(train, "CHECK_SCENES", 2)
+    few = ["--count", "16", "--steps", "2", "--device", "cpu"]
+    out = ["--onnx", str(tmp_path / "detector.onnx")]
+    monkeypatch.setattr("sys.argv", ["train", str(tmp_path / "run"), *few, *out])
+    assert train.main() == 0
+    session = onnxruntime.InferenceSession(tmp_path / "detector.onnx")
+    scores, corners = session.run(None, {"image": np.zeros((1, 1, 96, 128), np.uint8)})
+    assert scores.shape == (32,)
+    assert corners.shape == (32, 4, 2)
+    assert "parameters = 94168" in (tmp_path / "manifest.toml").read_text()
 
 
 def test_a_missed_plate_counts_and_has_no_error():

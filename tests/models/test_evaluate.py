@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from agent.base.errors import InputError
 from agent.base.settings import DetectSettings, ModelSettings
+from agent.cli.bench_truth import SLACK_FRAMES
 from agent.cli.models import open_models
 from models.evaluate import calibrate, command
 from models.evaluate.clips import list_clips, measure_clip
@@ -355,7 +356,8 @@ def boast(factor: float, count: int = 60) -> tuple[calibrate.Sight, ...]:
             columns[place] = -12.0
             columns[place, [first, second]] = np.log([share, 1 - share])
             text += ALPHABET[first if rng.random() < share else second]
-        sights.append(calibrate.Sight(columns=columns[None] * np.float32(factor), text=text))
+        looks = columns[None] * np.float32(factor)
+        sights.append(calibrate.Sight(columns=looks, centred=looks[:0], text=text))
     return tuple(sights)
 
 
@@ -375,7 +377,8 @@ def test_a_right_temperature_brings_the_characters_to_the_truth():
 
 
 def test_a_plate_that_was_not_found_is_an_outcome_too():
-    nothing = calibrate.Sight(columns=np.zeros((0, 1, 37), np.float32), text="8TRY417")
+    none = np.zeros((0, 1, 37), np.float32)
+    nothing = calibrate.Sight(columns=none, centred=none, text="8TRY417")
     (outcome,) = calibrate.judge_sights([nothing], temperature=1.0, alphabet=ALPHABET)
     assert not outcome.found
     assert calibrate.measure_surprise([nothing], temperature=1.0, alphabet="A") == 0
@@ -421,13 +424,12 @@ def test_a_clip_is_compared_with_its_truth_and_no_text_leaves(tmp_path):
         (tmp_path / name).write_bytes((ROOT / "tests" / "data" / name).read_bytes())
     models = open_models(ModelSettings(), DetectSettings())
     (path,) = list_clips((tmp_path, tmp_path / "missing"))
-    tree = summarise_clip(
-        measure_clip(path, models, track=lambda items, *_: itertools.islice(items, 150))
-    )
+    tree = summarise_clip(measure_clip(path, models, max_frames=150))
     vehicles = [
         json.loads(line) for line in (tmp_path / "demo.truth.jsonl").read_text().splitlines()
     ]
     assert tree["frames"] == 150
-    assert tree["truth"]["vehicles"] == len(vehicles)
+    passed = [one for one in vehicles if one["last_frame"] <= 150 - SLACK_FRAMES]
+    assert tree["truth"]["vehicles"] == len(passed) >= 5
     assert tree["truth"]["right_guess"] >= 5
     assert not any(one["text"] in json.dumps(tree) for one in vehicles)

@@ -14,8 +14,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from models.reader import batches, curves, export, train  # noqa: E402
-from models.reader.crops import PLATE_ON_CANVAS, write_part  # noqa: E402
-from models.reader.evaluate import ALPHABET, BLANK, plate_in_crop  # noqa: E402
+from models.reader.crops import PLATE_ON_CANVAS, Material, write_part  # noqa: E402
+from models.reader.evaluate import ALPHABET, BLANK, open_reader, plate_in_crop  # noqa: E402
 from models.reader.network import Reader  # noqa: E402
 
 
@@ -117,6 +117,49 @@ def test_only_missing_parts_are_rendered(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "part3000" / "centres.npy").touch()
     train.render_missing(tmp_path, plates=30_000, workers=2, seed=3, fonts=tmp_path)
     assert sorted(made) == ["part3001", "part3002"]
+
+
+def test_the_command_goes_from_material_to_a_file_and_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_part(tmp_path / "material" / "part1", count=40, seed=1, faces=())
+    out = ["--export", str(tmp_path / "reader.onnx"), "--material", str(tmp_path / "material")]
+    monkeypatch.setattr(
+        "sys.argv", ["train", str(tmp_path / "run"), "--steps", "2", "--seed", "3", *out]
+    )
+    assert train.main() == 0
+    table = tomllib.loads((tmp_path / "manifest.toml").read_text())["reader"]
+    assert table["file"] == "reader.onnx"
+    assert next(iter(table["patterns"])) == "DLLLDDD"
+    assert 0.5 < sum(table["patterns"].values()) < 1
+    crops = np.zeros((2, 1, 48, 128), np.uint8)
+    (log_probs,) = open_reader(tmp_path / "reader.onnx").run(None, {"crops": crops})
+    assert log_probs.shape == (2, table["columns"], table["blank"] + 1)
+
+
+def test_letters_that_are_drawn_more_often_are_not_expected_more_often() -> None:
+    network = Reader()
+    before = network.head.bias.detach().clone()
+    export.even_out(network)
+    change = (network.head.bias.detach() - before).numpy()
+    assert change[ALPHABET.index("I")] < change[ALPHABET.index("G")] < 0
+    assert change[ALPHABET.index("C")] > 0
+    assert (change[:10] == 0).all()
+    assert change[BLANK] == 0
+
+
+def test_a_crop_without_a_plate_is_to_be_read_as_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.synth.weights.NO_PLATE", 1.0)
+    write_part(tmp_path / "part1", count=4, seed=1, faces=())
+    rng = np.random.default_rng(1)
+    batch = batches.make_batch(rng, Material(tmp_path), np.arange(4), batches.Jitter())
+    assert batch.lengths.tolist() == [0, 0, 0, 0]
+    assert (batch.columns == BLANK).all()
+    assert batch.crops.float().std() > 1
+    log_probs = Reader()(batch.crops)
+    assert torch.isfinite(train.reading_loss(log_probs, batch, 0.2))
 
 
 def test_the_curves_show_every_data_set(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class FakeCity:
 class Sender:
     """A sender's errands, on real files."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, interval_s=60):
         self.folder, self.city, self.clock = folder, FakeCity(), FakeClock(NOW)
         (folder / "run").mkdir()
         (folder / "root.json").write_bytes(first_root())
@@ -63,7 +63,7 @@ class Sender:
             exchange=folder / "run",
             note=self.log.append,
             clock=self.clock,
-            interval_s=60,
+            interval_s=interval_s,
         )
         self.heartbeat = HeartbeatErrand(
             self.city,
@@ -82,7 +82,7 @@ class Sender:
         return (self.folder / "run/policy.bundle").read_bytes()
 
 
-def watcher_that_refused(reason):
+def watcher_that_refused(reason, **facts):
     facts = Facts(
         service="watch",
         unit=UNIT,
@@ -96,8 +96,9 @@ def watcher_that_refused(reason):
         mode="all",
         policy_refusals=1,
         last_refusal=reason,
+        **facts,
     )
-    return Health(at_ms=1, facts=facts, counters={}, per_minute={})
+    return Health(at_ms=1, facts=facts, counters={}, lately={}, lately_s=0)
 
 
 @pytest.fixture
@@ -124,6 +125,28 @@ def test_a_newer_policy_is_handed_to_the_watcher_taken_over_and_logged(sender):
     assert sender.handed == sender.city.policy
     assert [seen.accepted for seen in sender.log] == [True]
     assert sender.policy.changed
+
+
+def test_a_refused_policy_lies_long_enough_for_the_watcher_to_judge_it_too(tmp_path):
+    sender = Sender(tmp_path, interval_s=1)
+    sender.city.policy = encode_bundle(draft(4).signed("police"))
+    lying = []
+    for _ in range(14):
+        sender.work(1)
+        lying.append(sender.handed == sender.city.policy)
+    assert lying == [True] * 10 + [False] * 4
+    assert sender.handed == encode_bundle(policy_3())
+
+
+def test_a_refused_hotlist_is_told_at_once(sender):
+    sender.watch = watcher_that_refused("")
+    sender.heartbeat.work()
+    sender.clock.advance(1)
+    sender.heartbeat.work()
+    before = len(sender.city.beats)
+    sender.watch = watcher_that_refused("", hotlist_refusals=1, hotlist_refusal="expired")
+    sender.heartbeat.work()
+    assert len(sender.city.beats) == before + 1
 
 
 def test_a_refused_policy_is_logged_once_fetched_once_and_taken_out_again(sender):

@@ -18,7 +18,7 @@ from tests.fakes import FakeClock
 from tests.lists import CITY_SIGNER, NOON_MS, entry, make_request, sign_list
 
 WATCHER = generate_signer()
-RULES = ListRules(keys=(CITY_SIGNER.public_key,), purposes=("stolen-vehicle",))
+RULES = ListRules(keys=(("PD", CITY_SIGNER.public_key),), purposes=("stolen-vehicle",))
 
 
 class DelayedExecutor(Executor):
@@ -87,7 +87,7 @@ def test_a_list_that_comes_is_in_use_and_in_the_log(unit):
     assert unit.pickup.hotlist is EMPTY_HOTLIST
     unit.bring(sign_list("7KXR482"))
     (seen,) = unit.look()
-    assert (seen.accepted, seen.version, seen.count, seen.detail) == (True, 1, 1, "")
+    assert (seen.accepted, seen.version, seen.count, seen.detail) == (True, 1, 1, "signed by PD")
     assert unit.pickup.hotlist.find("7KXR482", now_ms=NOON_MS)
     assert unit.look() == ()
 
@@ -160,9 +160,14 @@ def test_a_list_that_does_not_hold_is_refused_once_and_the_one_in_use_stays(
     (seen,) = unit.look()
     assert (seen.accepted, seen.version, seen.count) == (False, 0, 0)
     assert words in seen.detail
+    assert (unit.pickup.refusals, unit.pickup.refused) == (1, seen.detail)
     unit.bring(content)
     assert unit.look() == ()
+    assert unit.pickup.refusals == 1
     assert unit.pickup.hotlist.version == 3
+    unit.bring(sign_list("7KXR482", version=5))
+    unit.look()
+    assert (unit.pickup.refusals, unit.pickup.refused) == (1, "")
     assert "8ABC123" not in "".join(str(vars(record)) for record in caplog.records)
 
 
@@ -291,6 +296,27 @@ def test_another_policy_checks_the_list_anew(unit):
     unit.pickup.follow(RULES)
     assert [one.accepted for one in unit.look()] == [True]
     assert unit.pickup.hotlist.version == 1
+
+
+@pytest.mark.parametrize("purposes", [("stolen-vehicle",), ("stolen-vehicle", "amber-alert")])
+def test_a_list_that_another_policy_allows_too_stays_in_use_without_a_gap(unit, purposes):
+    unit.bring(sign_list("7KXR482"))
+    unit.look()
+    unit.bring(sign_list(entry("3CEH915", purpose="amber-alert"), version=2))
+    assert [one.accepted for one in unit.look()] == [False]
+    unit.pickup.follow(ListRules(keys=RULES.keys, purposes=purposes))
+    assert unit.pickup.hotlist.find("7KXR482", now_ms=NOON_MS)
+    accepted = [one.accepted for one in unit.look()]
+    assert accepted == ([True] if "amber-alert" in purposes else [])
+    assert unit.pickup.hotlist.version == (2 if "amber-alert" in purposes else 1)
+
+
+def test_a_list_whose_signer_the_next_policy_does_not_name_is_used_no_more(unit):
+    unit.bring(sign_list("7KXR482"))
+    unit.look()
+    others = (("PD", generate_signer().public_key),)
+    unit.pickup.follow(ListRules(keys=others, purposes=RULES.purposes))
+    assert unit.pickup.hotlist is EMPTY_HOTLIST
 
 
 def test_no_plate_is_in_any_file_of_the_unit(unit, tmp_path):

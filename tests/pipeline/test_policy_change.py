@@ -7,7 +7,7 @@ import pytest
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
 from agent.gate import GateRules
-from agent.pipeline.keeping import Renewal, Rules
+from agent.pipeline.decisions import Renewal, Rules
 from agent.pipeline.watch import Seeing, take_policy
 from agent.spool import SpoolReader
 from agent.trust.contents import decode_reads_text

@@ -6,7 +6,7 @@ import pytest
 
 from agent.audit import AuditLog, LogReader, RecordFile, read_backlog
 from agent.base.clock import to_ms
-from agent.base.errors import DeviceError, RefusedError, UplinkError
+from agent.base.errors import DeviceError, IntegrityError, RefusedError, UplinkError
 from agent.base.lanes import Lane
 from agent.pipeline.send import Sending, Terms, rest, send_forever
 from agent.pipeline.turns import back_off_s
@@ -379,11 +379,23 @@ def test_while_the_watcher_has_yet_to_sign_again_the_sender_waits(tmp_path):
     notes = tmp_path / "audit/checkpoints"
     signed = notes.read_bytes()
     notes.write_bytes(signed[: signed.index(b"\n\nhomeplate/") + 2])  # a power cut took the others
-    with pytest.raises(UplinkError, match="has yet to sign"):
+    with pytest.raises(UplinkError, match="without a receipt that it has seen 3 entries"):
         road.sending.work()
     notes.write_bytes(signed)
     road.sending.work()
     assert road.spool.segments() == ()
+
+
+def test_what_a_receipt_proves_and_the_disk_lacks_ends_the_sender(tmp_path):
+    """Only then: an endpoint that says so without a signature is asked again later."""
+    road = Road(tmp_path, crops=False)
+    for size in (100, 1 << 62):
+        road.city.known_size = size
+        with pytest.raises(UplinkError, match="without a receipt"):
+            road.sending.work()
+    road.sending._delivery.note_proven(100)
+    with pytest.raises(IntegrityError, match="the city has seen"):
+        road.sending.work()
 
 
 def test_a_sender_that_starts_before_the_watcher_ever_did_waits(tmp_path):

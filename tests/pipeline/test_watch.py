@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,14 +16,17 @@ from agent.base.errors import DeviceError, SpoolFullError
 from agent.base.health import WatchCounters
 from agent.base.lanes import Lane
 from agent.base.records import PlateText
-from agent.base.settings import SpoolSettings
+from agent.base.settings import ReadSettings, SpoolSettings, TrackSettings
 from agent.camera.patient import PatientCamera
+from agent.detect import Detector
 from agent.gate import EMPTY_HOTLIST, GateRules
 from agent.pipeline.adoption import adopt_leftovers
 from agent.pipeline.keeping import Keeping, Rules
-from agent.pipeline.watch import Seeing, Sight, see_frame, watch_forever
+from agent.pipeline.watch import Seeing, Sight, finish_passages, see_frame, watch_forever
+from agent.read import Ballots, Reader
 from agent.seal import Sealer
 from agent.spool import SpoolReader, SpoolWriter
+from agent.track import Tracker
 from agent.trust.alerts import StoredAlert, StoredEnd, decode_hits_text
 from agent.trust.contents import decode_crops_text, decode_reads_text
 from agent.trust.entries import Boot, Dropped, IoFailure, Recovered, Sealed, Stop, decode_entry
@@ -32,6 +36,7 @@ from agent.trust.keys import generate_opener, generate_signer
 from tests.camera.test_patient import StallingCamera
 from tests.fakes import NOON, FakeCamera, FakeClock
 from tests.lists import FixedLists, make_list
+from tests.plates import make_corners
 from tests.sealing import plate_read
 
 DAY_S = 86_400
@@ -53,7 +58,8 @@ class Unit:
     def start(self, spool_class=SpoolWriter):
         self.audit = AuditLog(self.folder / "audit", self.signer, "homeplate/u/watch", self.clock)
         self.spool = spool_class(self.folder / "spool", SpoolSettings(), QUOTA, self.boot)
-        self.spool.recover(lambda found: adopt_leftovers(found, self.audit, self.clock))
+        spooled = SpoolReader(self.folder / "spool")
+        self.spool.recover(lambda found: adopt_leftovers(found, spooled, self.audit, self.clock))
         self.audit.append(
             Boot(at_ms=0, boot=self.boot, version="0", policy_hash=bytes(32), model_hash=None)
         )
@@ -75,7 +81,7 @@ class Unit:
             boot=self.boot,
             sealer=sealer,
             spool=self.spool,
-            spooled=SpoolReader(self.folder / "spool"),
+            spooled=spooled,
             audit=self.audit,
             clock=self.clock,
             sign_interval_s=0.0,
@@ -489,7 +495,7 @@ class BrokenStage:
     """Stands for a stage that meets a picture it cannot bear."""
 
     @property
-    def ballots(self):
+    def stillness(self):
         raise ZeroDivisionError("7ABC123")
 
 
@@ -500,6 +506,124 @@ def test_a_frame_on_which_a_stage_fails_is_counted_and_left_out(caplog):
     (record,) = caplog.records
     assert record.error == "ZeroDivisionError"
     assert "7ABC123" not in str(vars(record))
+
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+TEXTS = ("7KXR482", "3CEH915", "8TNP036", "5PLW771")
+LIVES = ((0, 12), (2, 14), (5, 19), (23, 33))
+"""First and last frame in which the plate of each of `TEXTS` is in view."""
+SEEN_FRAMES = 40
+
+
+class ScriptedPlates:
+    """Stands for both networks: plates that stand in their lanes, read without a doubt."""
+
+    def __init__(self, bad):
+        self.frame, self.bad, self.read_once = 0, bad, set()
+
+    def detect(self, _):
+        shown = [row for row, (first, last) in enumerate(LIVES) if first <= self.frame <= last]
+        corners = [make_corners(20 + 150 * row, 200, 40, 20) for row in shown]
+        return np.ones(len(shown), np.float32), np.reshape(corners, (-1, 4, 2)).astype(np.float32)
+
+    def read(self, crops):
+        if self.frame in self.bad:
+            raise ZeroDivisionError("7KXR482")
+        columns = np.full((len(crops), 16, 37), -12, np.float32)
+        columns[:, :, 36] = 0
+        for row, crop in enumerate(crops):
+            lane = int(crop.mean()) // 50
+            self.read_once.add(lane)
+            for place, character in enumerate(TEXTS[lane]):
+                columns[row, 1 + 2 * place] = -12
+                columns[row, 1 + 2 * place, ALPHABET.index(character)] = 0
+        return (columns,)
+
+    def picture(self):
+        picture = np.zeros((480, 640), np.uint8)
+        for row in range(len(TEXTS)):  # what the reader goes by
+            picture[:, 150 * row : 150 * row + 150] = 50 * row + 10
+        return picture
+
+
+class CountingTracker(Tracker):
+    """A tracker that counts the passages it told of."""
+
+    told = 0
+
+    def follow(self, *args, **kwargs):
+        step = super().follow(*args, **kwargs)
+        self.told += len(step.ended)
+        return step
+
+    def finish(self):
+        ended = super().finish()
+        self.told += len(ended)
+        return ended
+
+
+def drive_past(bad):
+    """Return what a drive comes to on whose frames `bad` reading fails."""
+    script, counters, done = ScriptedPlates(bad), WatchCounters(), []
+    seeing = Seeing(
+        detector=Detector(
+            network=SimpleNamespace(run=script.detect), stride=32, threshold=0.5, max_plates=8
+        ),
+        tracker=CountingTracker(TrackSettings()),
+        reader=Reader(
+            network=SimpleNamespace(run=script.read),
+            size_px=(96, 32),
+            margin=(0.0, 0.0),
+            alphabet=ALPHABET,
+        ),
+        ballots=Ballots(ReadSettings(), alphabet=ALPHABET, keep_crops=True),
+    )
+    with FakeCamera([script.picture()] * SEEN_FRAMES, clock=FakeClock()) as camera:
+        for frame in camera.frames():
+            script.frame = frame.index
+            done += see_frame(frame, seeing, counters, is_lead=lambda _: True).done
+    done += finish_passages(seeing, counters)
+    assert seeing.tracker.told == len(TEXTS)
+    return done, counters, script.read_once
+
+
+BAD_FRAMES = {
+    "none": set(),
+    "all": set(range(SEEN_FRAMES)),
+    "every other": set(range(0, SEEN_FRAMES, 2)),
+    "the first half of each passage": {*range(7), *range(23, 27)},
+    "all of one passage": set(range(23, 34)),
+    **{f"frame {index}": {index} for index in range(22, 27)},  # the first two passages end
+}
+
+
+@pytest.mark.parametrize("bad", BAD_FRAMES.values(), ids=BAD_FRAMES)
+def test_each_passage_is_a_read_or_counted_on_whatever_frames_reading_fails(bad):
+    reads, counters, read_once = drive_past(bad)
+    tracks = [track for read in reads for track in read.tracks]
+    assert (len(tracks), len(set(tracks))) == (len(read_once), len(read_once))
+    assert counters.unread == len(TEXTS) - len(read_once)
+    assert counters.failed_frames <= len(bad)
+
+
+def test_a_stage_that_fails_at_the_end_takes_nothing_with_it_that_waits_in_memory(tmp_path):
+    unit, ballots = Unit(tmp_path), LateBallots()
+    ballots.finish = lambda _=None: 1 // 0
+    unit.keeping.take((plate_read(1),))
+    seeing = Seeing(detector=None, tracker=ballots, reader=None, ballots=ballots)
+    ballots.waiting = 3
+    watch_forever(
+        FakeCamera([], clock=unit.clock),
+        seeing,
+        unit.keeping,
+        stop=lambda: False,
+        report=lambda _: None,
+        lists=NO_LISTS,
+        policies=NoPolicies(),
+    )
+    assert unit.texts(Lane.READS) == ["TEST001"]
+    (stop,) = unit.entries(Stop)
+    assert stop.counters["unread"] == 3
 
 
 def test_a_log_without_room_stops_collecting_and_its_frame_is_adopted_later(tmp_path):
@@ -529,6 +653,8 @@ class NoPolicies:
 
 class LateBallots:
     """Stands for the stages that see: one read, when all is over."""
+
+    waiting, unread = 1, 0
 
     def __init__(self):
         self.tracker = self
@@ -569,7 +695,7 @@ def test_a_camera_that_hangs_holds_up_neither_commits_nor_the_end(tmp_path):
         sealed.append(unit.keeping.counters.sealed)
         return len(sealed) == 5
 
-    camera = PatientCamera(hung, wait_s=0.001)
+    camera = PatientCamera(hung, wait_s=0.001, leave_s=0.001)
     watch_forever(
         camera,
         seeing,
@@ -611,6 +737,7 @@ def test_a_clock_set_back_revives_no_expired_policy(tmp_path):
     [
         pytest.param({"corners": (float("nan"),) * 8}, id="corners that are no numbers"),
         pytest.param({"first_seen": NOON.replace(year=1904)}, id="a time before 1970"),
+        pytest.param({"frames_seen": "many"}, id="a count that is no number"),
     ],
 )
 def test_reads_that_no_frame_can_hold_are_counted_and_the_watch_goes_on(tmp_path, caplog, nonsense):

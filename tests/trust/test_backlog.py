@@ -88,7 +88,7 @@ def test_a_frame_logged_in_one_segment_is_not_uploaded_from_another():
 def test_deletions_that_were_announced_are_unfinished_until_reported():
     backlog = Backlog()
     backlog.note_watched(0, sealed(0, 1))
-    backlog.note_sent(Gap(at_ms=0, cut_bytes=1))
+    backlog.note_sent(Gap(at_ms=0, cut_bytes=1, kept=0, unsigned=0))
     backlog.note_sent(intent(1))
     assert backlog.unfinished() == (intent(1),)
     backlog.note_sent(deleted(1))

@@ -93,7 +93,9 @@ def uploaded(lane, segment, frame, reads):
 
 def content(*frames, closed=True, damaged_bytes=0):
     return SegmentContent(
-        frames=dict.fromkeys(frames, Origin("u", BOOT)), closed=closed, damaged_bytes=damaged_bytes
+        frames=dict.fromkeys(frames, Origin("u", BOOT, 0)),
+        closed=closed,
+        damaged_bytes=damaged_bytes,
     )
 
 
@@ -170,8 +172,8 @@ def test_what_is_sealed_while_the_spool_is_looked_at_is_known_but_not_counted():
 @pytest.mark.parametrize(
     ("origin", "reason"),
     [
-        pytest.param(Origin("other", BOOT), "foreign-frame", id="another unit"),
-        pytest.param(Origin("u", bytes(16)), "unknown-start", id="a start that is not logged"),
+        pytest.param(Origin("other", BOOT, 0), "foreign-frame", id="another unit"),
+        pytest.param(Origin("u", bytes(16), 0), "unknown-start", id="a start that is not logged"),
     ],
 )
 def test_a_frame_from_elsewhere_is_told_even_in_an_open_segment(closed, origin, reason):
@@ -182,6 +184,21 @@ def test_a_frame_from_elsewhere_is_told_even_in_an_open_segment(closed, origin, 
     (finding,) = strange(story, {(Lane.READS, "0000000000009-626f6f74-000009"): found})
     assert finding.reason == reason
     assert finding.detail.startswith("2 frames in reads/0000000000009-626f6f74-000009 are of the ")
+
+
+@pytest.mark.parametrize(
+    ("first", "reason", "severity"),
+    [(4, "given-up-frame", "warning"), (7, "unlogged-frame", "fault")],
+)
+def test_a_frame_that_was_dropped_and_came_back_is_told_as_such(first, reason, severity):
+    story = Story()
+    story.book.boots.add(BOOT)
+    drop = {"at_ms": 0, "lane": Lane.READS, "boot": BOOT, "reason": "the spool refused"}
+    story.book.enter([Dropped(first=3, count=3, **drop), Dropped(first=None, count=9, **drop)])
+    frames = {bytes(32): Origin("u", BOOT, first)}
+    found = SegmentContent(frames=frames, closed=True, damaged_bytes=0)
+    (finding,) = strange(story, {(Lane.READS, "0000000000009-626f6f74-000009"): found})
+    assert (finding.reason, finding.severity) == (reason, severity)
 
 
 def test_a_sequence_that_two_starts_use_is_no_finding():

@@ -112,8 +112,7 @@ def test_a_decision_says_what_the_offices_signed():
     assert (found.version, found.root_version, found.expires_at) == (7, 1, ENDS)
     assert found.policy_hash == sha256(bundle.files.policy).digest()
     assert found.models_sha256 == sha256(MODELS).digest()
-    assert found.hotlist_keys == (signer("list").public_key,)
-    assert found.hotlist_agencies == ("PD",)
+    assert found.hotlist_keys == (("PD", signer("list").public_key),)
     assert found.content_sha256 == sha256(encode_bundle(bundle)).digest()
 
 

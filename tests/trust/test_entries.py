@@ -75,7 +75,7 @@ entries = st.one_of(
         reason=texts,
     ),
     st.builds(Stop, at_ms=counts, counters=st.dictionaries(texts, counts, max_size=5)),
-    st.builds(Gap, at_ms=counts, cut_bytes=counts),
+    st.builds(Gap, at_ms=counts, cut_bytes=counts, kept=counts, unsigned=counts),
     st.builds(Recovered, at_ms=counts, segments=counts, adopted=counts, damaged_bytes=counts),
     st.builds(
         Uploaded, at_ms=counts, lane=lanes, segment=segments, reads=counts, receipt=st.binary()
@@ -123,7 +123,7 @@ uploads = frames.flatmap(
         membership=st.lists(hashes, max_size=4).map(tuple),
     )
 )
-GOOD = ["gap", 5, 7]
+GOOD = ["gap", 5, 7, 0, 0]
 
 
 def pack(*values):
@@ -163,20 +163,20 @@ def test_the_fields_of_an_entry_stand_in_the_order_of_the_formats_page():
         pytest.param(b"", id="nothing"),
         pytest.param(msgspec.msgpack.encode({"gap": 5}), id="a map"),
         pytest.param(pack(), id="an empty array"),
-        pytest.param(pack("gap", 5), id="a field missing"),
+        pytest.param(pack("gap", 5, 7, 0), id="a field missing"),
         pytest.param(pack(*GOOD, 0), id="a field too many"),
-        pytest.param(pack("gaps", 5, 7), id="an unknown kind"),
-        pytest.param(pack("gap", -1, 7), id="a time below zero"),
-        pytest.param(pack("gap", 5, True), id="a bool for a number"),  # noqa: FBT003
-        pytest.param(pack("gap", 5, 7.0), id="a float for a number"),
-        pytest.param(pack("gap", 5, 2**63), id="a number too large"),
-        pytest.param(pack(b"gap", 5, 7), id="bytes for a text"),
+        pytest.param(pack("gaps", 5, 7, 0, 0), id="an unknown kind"),
+        pytest.param(pack("gap", -1, 7, 0, 0), id="a time below zero"),
+        pytest.param(pack("gap", 5, True, 0, 0), id="a bool for a number"),  # noqa: FBT003
+        pytest.param(pack("gap", 5, 7.0, 0, 0), id="a float for a number"),
+        pytest.param(pack("gap", 5, 2**63, 0, 0), id="a number too large"),
+        pytest.param(pack(b"gap", 5, 7, 0, 0), id="bytes for a text"),
         pytest.param(pack(*GOOD) + b"\0", id="a byte after it"),
-        pytest.param(b"\xdc\x00\x03\xa3gap\x05\x07", id="a long head of the array"),
-        pytest.param(b"\x93\xd9\x03gap\x05\x07", id="a long head of the kind"),
-        pytest.param(b"\x93\xa3gap\xcc\x05\x07", id="a long number"),
-        pytest.param(b"\x93\xa3gap\xd0\x05\x07", id="a signed number"),
-        pytest.param(b"\x93\xa3gap\x05\xc7\x01\x05\x07", id="an extension"),
+        pytest.param(b"\xdc\x00\x05\xa3gap\x05\x07\x00\x00", id="a long head of the array"),
+        pytest.param(b"\x95\xd9\x03gap\x05\x07\x00\x00", id="a long head of the kind"),
+        pytest.param(b"\x95\xa3gap\xcc\x05\x07\x00\x00", id="a long number"),
+        pytest.param(b"\x95\xa3gap\xd0\x05\x07\x00\x00", id="a signed number"),
+        pytest.param(b"\x95\xa3gap\x05\xc7\x01\x05\x07\x00\x00", id="an extension"),
         pytest.param(pack("stop", 5, {"b": 1, "a": 1}), id="counters out of order"),
         pytest.param(b"\x93\xa4stop\x05\x82\xa1a\x01\xa1a\x02", id="a counter twice"),
         pytest.param(pack("deleted", 5, 1, SEGMENT, "because"), id="a reason"),

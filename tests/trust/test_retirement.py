@@ -18,6 +18,10 @@ RETIRED = Retired(
 )
 
 
+def gap(at_ms, cut_bytes):
+    return Gap(at_ms=at_ms, cut_bytes=cut_bytes, kept=0, unsigned=0)
+
+
 def statement(*, entries=(), last=RETIRED, unit="unit-a", origin=None, signer=SIGNER):
     """Return the statement over a log with some entries before the last."""
     contents = (*(encode_entry(entry) for entry in entries), encode_entry(last))
@@ -38,12 +42,12 @@ def open_it(content, *, unit="unit-a", signer=SIGNER):
 
 @given(st.integers(0, 40))
 def test_it_opens_whatever_the_length_of_the_log(length):
-    found = open_it(statement(entries=[Gap(at_ms=i, cut_bytes=i) for i in range(length)]))
+    found = open_it(statement(entries=[gap(i, i) for i in range(length)]))
     assert found.retired == RETIRED
     assert found.head.size == length + 1
 
 
-GOOD = statement(entries=[Gap(at_ms=1, cut_bytes=2)] * 4)
+GOOD = statement(entries=[gap(1, 2)] * 4)
 
 
 @given(st.data())
@@ -74,7 +78,11 @@ def fields(**changes):
             statement(origin="homeplate/unit-a/watch"), "expected homeplate", id="another log"
         ),
         pytest.param(statement(signer=generate_signer()), "unknown key", id="another key"),
-        pytest.param(statement(last=Gap(at_ms=1, cut_bytes=1)), "another kind", id="another entry"),
+        pytest.param(
+            statement(last=gap(1, 1)),
+            "another kind",
+            id="another entry",
+        ),
         pytest.param(fields(k4=[]), "inclusion proof", id="no proof"),
         pytest.param(fields(k4=[bytes(32)] * 3), "inclusion proof", id="another proof"),
         pytest.param(fields(k4=[bytes(31)]), "retirement: ", id="a hash cut"),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.vision.image import PAD_GRAY, decode_picture, encode_jpeg, pad_plane, shrink_plane
+from agent.vision.image import PAD_GRAY, Canvas, decode_picture, encode_jpeg, shrink_plane
 
 sides = st.integers(1, 200)
 
@@ -40,7 +40,7 @@ def test_shrinking_averages():
 @given(sides, sides, st.sampled_from([8, 32]))
 def test_padding_grows_to_the_next_multiple_and_keeps_every_pixel(rows, columns, multiple):
     plane = np.full((rows, columns), 7, np.uint8)
-    padded = pad_plane(plane, multiple_px=multiple)
+    padded = Canvas().pad(plane, multiple_px=multiple)
     assert padded.shape[0] % multiple == padded.shape[1] % multiple == 0
     assert 0 <= padded.shape[0] - rows < multiple
     assert 0 <= padded.shape[1] - columns < multiple
@@ -49,9 +49,23 @@ def test_padding_grows_to_the_next_multiple_and_keeps_every_pixel(rows, columns,
     assert (padded[:, columns:] == PAD_GRAY).all()
 
 
+@given(st.lists(st.tuples(sides, sides), min_size=2, max_size=5))
+def test_memory_that_is_used_again_shows_nothing_of_the_picture_before(shapes):
+    canvas = Canvas()
+    for number, shape in enumerate(shapes, 1):
+        plane = np.full(shape, number, np.uint8)
+        expected = Canvas().pad(plane, multiple_px=32)
+        np.testing.assert_array_equal(canvas.pad(plane, multiple_px=32), expected)
+
+
+def test_pictures_of_one_size_share_their_memory():
+    canvas, plane = Canvas(), np.zeros((40, 40), np.uint8)
+    assert canvas.pad(plane, multiple_px=32) is canvas.pad(plane + 1, multiple_px=32)
+
+
 def test_a_view_with_longer_rows_becomes_contiguous():
     view = np.zeros((64, 100), np.uint8)[:, :64]
-    assert pad_plane(view, multiple_px=32).flags.c_contiguous
+    assert Canvas().pad(view, multiple_px=32).flags.c_contiguous
 
 
 def test_a_picture_survives_the_way_through_jpeg():

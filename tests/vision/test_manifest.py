@@ -33,6 +33,12 @@ def test_a_manifest_tells_how_the_networks_are_fed():
     assert manifest.reader.size_px == (128, 48)
 
 
+def test_a_manifest_may_tell_how_often_plates_show_which_order_of_letters_and_digits():
+    content = f"{GOOD}[reader.patterns]\nDLLLDDD = 0.25\n"
+    manifest = parse_manifest(content.encode(), place="manifest.toml")
+    assert manifest.reader.patterns == {"DLLLDDD": 0.25}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -41,11 +47,24 @@ def test_a_manifest_tells_how_the_networks_are_fed():
         ('"reader.onnx"', '"../reader.onnx"', r"at `\$\.reader\.file`"),
         ("threshold = 0.4", "threshold = 4", r"at `\$\.detector\.threshold`"),
         ("blank = 36", "blank = 0", "blank is 0; expected 36"),
+        ("0.08\n", "0.08\n[reader.patterns]\nLXD = 0.1\n", r"at `key` in `\$\.reader\.patterns`"),
+        ("0.08\n", "0.08\npatterns = {L = 0.6, D = 0.5}\n", r"patterns add up to 1\.1; expected"),
         ("margin_x", "margin_left", "unknown field `margin_left`"),
         ("[reader]", "[readers]", "unknown field `readers`"),
         ("[reader]", "[reader", r"manifest\.toml: "),
     ],
-    ids=["gone", "digest", "path", "range", "blank", "key", "table", "no TOML"],
+    ids=[
+        "gone",
+        "digest",
+        "path",
+        "range",
+        "blank",
+        "pattern",
+        "shares",
+        "key",
+        "table",
+        "no TOML",
+    ],
 )
 def test_a_spoilt_manifest_is_refused_with_its_place(old, new, message):
     with pytest.raises(ConfigError, match=message):

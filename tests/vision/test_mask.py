@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.read import JPEG_MARGIN, MARGIN_TURNS
+from agent.read import JPEG_MARGIN
 from agent.vision import manifest
 from agent.vision.geometry import make_grid
 from agent.vision.image import PAD_GRAY, shrink_plane
+from agent.vision.looks import MARGIN_TURNS
 from agent.vision.mask import (
     CROP_MARGIN,
     GUARD_PX,

@@ -12,7 +12,7 @@ from agent.base.clock import Clock, SystemClock
 from agent.base.errors import HomeplateError
 from agent.base.settings import Settings
 from agent.cli.check.camera import look_at_camera
-from agent.cli.check.city import look_at_city
+from agent.cli.check.city import look_at_city, look_at_way_out
 from agent.cli.check.clock import look_at_clock
 from agent.cli.check.codes import TOPICS
 from agent.cli.check.disk import look_at_disk
@@ -20,9 +20,9 @@ from agent.cli.check.files import look_at_files
 from agent.cli.check.findings import Finding, Level, bad, good, unknown, wrong
 from agent.cli.check.heat import look_at_heat
 from agent.cli.check.kernel import look_at_kernel
-from agent.cli.check.machine import Machine
 from agent.cli.check.show import draw_finding, draw_section, draw_summary, encode_findings
 from agent.cli.check.subject import LogFacts, Subject, load_decision, read_logs
+from agent.cli.machine import Machine
 from agent.cli.terminal import look_at
 from agent.cli.unit import add_config, load_settings
 
@@ -83,7 +83,8 @@ def check_unit(place: Path, *, machine: Machine, clock: Clock) -> Iterator[Findi
     unit = (look_at_clock(clock, machine, subject.logs), look_at_disk(subject))
     yield from ask("HP-2", chain(*unit, look_at_heat(machine)))
     yield from ask("HP-3", look_at_city(subject))
-    yield from ask("HP-4", chain(look_at_files(subject), look_at_kernel(machine)))
+    safety = (look_at_files(subject), look_at_kernel(machine), look_at_way_out(subject))
+    yield from ask("HP-4", chain(*safety))
 
 
 def check_bare(machine: Machine, clock: Clock) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from agent.base.errors import DeviceError, HomeplateError
+from agent.base.health import CameraState
 from agent.base.settings import LaneSettings, Settings
 from agent.camera.sources import open_camera
 from agent.cli.check.findings import Finding, bad, doubt, good, grade, unknown, wrong
@@ -35,8 +36,9 @@ PICTURE: Final = ("HP-102", "HP-103", "HP-104", "HP-105", "HP-106", "HP-107", "H
 
 def look_at_camera(subject: Subject) -> Iterator[Finding]:
     """Answer HP-101 to HP-108."""
+    state = CameraState()
     try:
-        with open_camera(subject.settings, clock=subject.clock) as camera:
+        with open_camera(subject.settings, clock=subject.clock, state=state) as camera:
             looks = watch_road(camera, subject, open_detector(subject.settings))
     except HomeplateError as error:
         yield explain_failure(subject, error)
@@ -45,12 +47,13 @@ def look_at_camera(subject: Subject) -> Iterator[Finding]:
         return
     rows, columns = looks.shape
     yield good("HP-101", f"{looks.frames} frames of {columns}x{rows} pixels")
-    yield judge_rate(looks)
-    yield judge_light(looks)
+    yield judge_rate(looks, state)
+    yield judge_light(looks, state)
     yield judge_contrast(looks)
     yield judge_focus(looks)
     yield judge_width(looks, subject.settings)
-    yield judge_move(looks, subject.settings)
+    exposure_us = state.exposure_us or subject.settings.exposure.longest_us
+    yield judge_move(looks, subject.settings, exposure_us)
     yield judge_mask(looks)
 
 
@@ -64,17 +67,18 @@ def explain_failure(subject: Subject, error: HomeplateError) -> Finding:
     return wrong("HP-101", error)
 
 
-def judge_rate(looks: Looks) -> Finding:
+def judge_rate(looks: Looks, state: CameraState) -> Finding:
     """Judge HP-102."""
     if looks.frames == 1:
         return unknown("HP-102", "a single picture has no frame rate")
     found = f"{looks.fps:.1f} frames a second, {looks.broken} damaged"
-    is_doubtful = looks.fps < SLOWEST_FPS or looks.broken > 0
+    found += f", {state.stalls} times none came" if state.stalls else ""
+    is_doubtful = looks.fps < SLOWEST_FPS or looks.broken > 0 or state.stalls > 0
     return grade("HP-102", found, is_bad=looks.fps < POOR_FPS, is_doubtful=is_doubtful)
 
 
-def judge_light(looks: Looks) -> Finding:
-    """Judge HP-103, on plates where any passed."""
+def judge_light(looks: Looks, state: CameraState) -> Finding:
+    """Judge HP-103, on plates where any passed; also by the exposure of a camera on the unit."""
     parts, where = (looks.lights, "on plates") if looks.lights else (looks.scenes, "on the road")
     if not parts:
         return unknown("HP-103", "all of the picture is hidden by the mask")
@@ -84,7 +88,11 @@ def judge_light(looks: Looks) -> Finding:
         f"{where}: middle level {light.middle:.0f} of 255, {light.bright_share:.0%} white, "
         f"{light.dark_share:.0%} black"
     )
-    return grade("HP-103", found, is_bad=clipped > POOR_CLIPPED, is_doubtful=clipped > FINE_CLIPPED)
+    if state.exposure_us:
+        found += f"; {state.exposure_us} µs at gain {state.gain:.1f}"
+        found += ", as much as [exposure] allows, and too dark" if state.at_ceiling else ""
+    is_doubtful = clipped > FINE_CLIPPED or state.at_ceiling
+    return grade("HP-103", found, is_bad=clipped > POOR_CLIPPED, is_doubtful=is_doubtful)
 
 
 def judge_contrast(looks: Looks) -> Finding:
@@ -138,10 +146,10 @@ def expect_width_px(lane: LaneSettings, shape: tuple[int, int]) -> float:
     return float(np.hypot(way_x, way_y)) * PLATE_M / lane.width_m
 
 
-def judge_move(looks: Looks, settings: Settings) -> Finding:
+def judge_move(looks: Looks, settings: Settings, exposure_us: int) -> Finding:
     """Judge HP-107: measured on vehicles that passed, else the most that it can be."""
-    exposure_s = settings.exposure.longest_us * 1e-6
-    at = f"in {settings.exposure.longest_us} µs"
+    exposure_s = exposure_us * 1e-6
+    at = f"in {exposure_us} µs"
     if looks.moves:
         strokes = float(np.percentile(looks.moves, 90)) * exposure_s / STROKE_SHARE
         found = f"{strokes:.1f} strokes {at}, as vehicles passed just now"

@@ -6,7 +6,7 @@ from typing import Final
 
 from agent.base.clock import from_ms, to_ms
 from agent.base.files import read_bounded
-from agent.base.health_file import Facts
+from agent.base.health_file import Facts, Health
 from agent.base.lanes import Lane
 from agent.cli.check.findings import Finding, bad, doubt, good, grade, safely, unknown
 from agent.cli.check.subject import Failure, LogFacts, Subject, require
@@ -103,6 +103,21 @@ def judge_certificate(subject: Subject, *, now: datetime) -> Finding:
     text = f"of {found.unit}, valid until {tell_instant(found.ends)}"
     valid = begin <= now < found.ends
     return grade("HP-304", text, is_bad=not valid, is_doubtful=found.ends - now < SOON)
+
+
+def look_at_way_out(subject: Subject) -> Iterator[Finding]:
+    """Answer HP-408."""
+    yield safely("HP-408", lambda: judge_lock(subject.health("send")))
+
+
+def judge_lock(health: Health | None) -> Finding:
+    """Judge HP-408: a sender that found a way open has ended, so one that runs locked is proof."""
+    if health is None:
+        why = "the sender does not run; started locked, it ends where another way is open"
+        return unknown("HP-408", why, remedy="see its journal, start it and check again")
+    if health.facts.locked:
+        return good("HP-408", "tried at its start and each minute since: nothing got out")
+    return doubt("HP-408", "the sender was started by hand, nothing holds it to the endpoint")
 
 
 def judge_receipt(subject: Subject, logs: LogFacts) -> Finding:

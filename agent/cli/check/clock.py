@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from agent.base.clock import Clock, from_ms
+from agent.base.clock_quality import SYNCED_BELOW_US
 from agent.cli.check.findings import Finding, bad, doubt, good, safely, unknown
-from agent.cli.check.machine import SYNCED_BELOW_US, Machine
 from agent.cli.check.subject import Failure, LogFacts, require
 from agent.cli.check.words import tell_instant, tell_span
+from agent.cli.machine import Machine
 
 EARLIEST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """Before this software was written."""

@@ -228,6 +228,13 @@ _ROWS: Final[tuple[tuple[str, str, str, str, type[HomeplateError]], ...]] = (
         "set kernel.core_pattern to |/bin/false and restart the services",
         ConfigError,
     ),
+    (
+        "HP-408",
+        "way out",
+        "the sender has tried other addresses, and the system let nothing out",
+        "start the services by systemd: homeplate-egress.service and send --locked",
+        ConfigError,
+    ),
 )
 """Code, name, expected, remedy, error."""
 

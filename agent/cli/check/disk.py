@@ -10,9 +10,9 @@ from typing import Final
 from agent.base.disk import SYSTEM_DISK
 from agent.base.lanes import Lane
 from agent.cli.check.findings import Finding, Level, bad, doubt, good, grade, safely, unknown
-from agent.cli.check.machine import Machine
 from agent.cli.check.subject import Failure, Subject
 from agent.cli.check.words import tell_bytes
+from agent.cli.machine import Machine
 from agent.spool import SpoolReader
 from agent.trust.bundle import Decision
 from agent.trust.policy import quota_bytes

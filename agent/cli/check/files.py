@@ -9,8 +9,8 @@ from typing import Final
 from agent.base.errors import HomeplateError
 from agent.base.settings import DetectSettings, Settings
 from agent.cli.check.findings import Finding, bad, doubt, good, safely, unknown, wrong
-from agent.cli.check.machine import Machine
 from agent.cli.check.subject import Subject
+from agent.cli.machine import IN_MEMORY, Machine
 from agent.cli.models import open_models, try_detector, try_reader
 
 KEYS: Final = ("watch.key", "send.key", "tls.key", "tls.crt")
@@ -90,6 +90,6 @@ def judge_exchange(machine: Machine, folder: Path) -> Finding:
         return unknown("HP-404", "the kernel does not tell what is mounted")
     if folder.stat().st_mode & WRITE_OTHERS:
         return bad("HP-404", f"{folder}: everybody may write")
-    if mount.kind not in {"tmpfs", "ramfs"}:
+    if mount.kind not in IN_MEMORY:
         return doubt("HP-404", f"{folder} is on {mount.kind}")
     return good("HP-404", f"{folder} ({mount.kind})")

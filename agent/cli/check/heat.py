@@ -5,7 +5,7 @@ from typing import Final
 
 from agent.base.heat import read_celsius, read_throttled
 from agent.cli.check.findings import Finding, bad, doubt, good, grade, unknown
-from agent.cli.check.machine import Machine
+from agent.cli.machine import Machine
 
 WARM_CELSIUS, HOT_CELSIUS = 70.0, 78.0
 """At 78 the agent leaves frames out; the firmware throttles at 80 to 85."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.cli.check.findings import AS_ROOT, Finding, bad, doubt, good, unknown
-from agent.cli.check.machine import Machine
+from agent.cli.machine import Machine
 
 SERVICES: Final = ("watch", "send", "run", "aim")
 """Commands that run for long."""

@@ -10,7 +10,7 @@ from agent.base.errors import HomeplateError
 from agent.base.files import read_bounded
 from agent.base.health_file import Health, Service, health_path, read_health
 from agent.base.settings import Settings
-from agent.cli.check.machine import Machine
+from agent.cli.machine import Machine
 from agent.cli.unit import policy_places, renewed_certificate
 from agent.trust.bundle import Decision, open_bundle, trust_root
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES

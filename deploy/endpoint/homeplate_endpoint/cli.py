@@ -1,34 +1,31 @@
-"""The command `homeplate-endpoint`: init, serve, unit, export, status."""
+"""The command `homeplate-endpoint`: init, serve, unit, export, status, certificate."""
 
 import argparse
-import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-import msgspec
-
-from agent.base.clock import SystemClock, from_ms
+from agent.base.clock import SystemClock
 from agent.base.errors import ConfigError, HomeplateError
 from agent.base.files import sync_directory, write_whole
-from agent.base.lanes import Lane
-from agent.base.log import set_up_logging
+from agent.base.log import keep_order, set_up_logging
 from homeplate_endpoint.app import make_app
 from homeplate_endpoint.commands import add_init, add_unit
 from homeplate_endpoint.config import Config, load_config, load_settings
 from homeplate_endpoint.desk import Desk
-from homeplate_endpoint.heartbeats import Heartbeats, Kept, read_heartbeats
+from homeplate_endpoint.heartbeats import HEARTBEATS, Heartbeats
 from homeplate_endpoint.intake import Intake
 from homeplate_endpoint.lists import ListDesk, Requests
-from homeplate_endpoint.reading import read_alarms, read_counts, read_frames
+from homeplate_endpoint.reading import read_frames
 from homeplate_endpoint.registrar import Registrar
 from homeplate_endpoint.server import bind, make_server, make_tls
+from homeplate_endpoint.server_certificate import add_certificate
+from homeplate_endpoint.status import run_status
 from homeplate_endpoint.store import Store
 from homeplate_endpoint.units import Units
 
@@ -36,12 +33,12 @@ log = logging.getLogger(__name__)
 
 REQUESTS = "hotlist-requests.sqlite"
 """Beside the register of units."""
-HEARTBEATS = "heartbeats"
-"""As above."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; results go to stdout, all else to stderr."""
+    if arguments is None:  # a process of our own: lines of both streams in the order of writing
+        keep_order(sys.stdout)
     args = _make_parser().parse_args(arguments)
     try:
         return int(args.run(args))
@@ -64,9 +61,10 @@ def _make_parser() -> argparse.ArgumentParser:
     export.set_defaults(run=_export)
     status = commands.add_parser("status", help="count what is stored, by unit and lane")
     status.add_argument("--json", action="store_true", help="for machines")
-    status.set_defaults(run=_status)
+    status.set_defaults(run=run_status)
     add_init(commands.add_parser("init", help="make the keys and settings of a new endpoint"))
     add_unit(commands.add_parser("unit", help="the register of enrolled units"))
+    add_certificate(commands.add_parser("certificate", help="the server's own: its end, the next"))
     for command in (serve, export, status):
         command.add_argument("--config", type=Path, required=True, metavar="FILE", help="TOML file")
     return parser
@@ -94,7 +92,7 @@ def _serve(args: argparse.Namespace) -> int:
         closing(Requests(config.units.with_name(REQUESTS))) as requests,
     ):
         app = make_app(_make_desk(config, store, units, requests))
-        make_server(app, tls, announce).run(sockets=[bound])
+        make_server(app, tls, config.limits, announce).run(sockets=[bound])
     return 0
 
 
@@ -155,40 +153,6 @@ def _write_frames(out: Path, frames: Iterator[bytes]) -> int:
     finally:
         temporary.unlink(missing_ok=True)
     return count
-
-
-def _status(args: argparse.Namespace) -> int:
-    storage = _storage(args.config)
-    counts, alarms = read_counts(storage), read_alarms(storage)
-    units = args.config.resolve().parent / load_settings(args.config).units
-    beats = read_heartbeats(units.with_name(HEARTBEATS))
-    if args.json:
-        found: dict[str, object] = {"lanes": [asdict(item) for item in counts]}
-        found["alarms"] = [asdict(alarm) for alarm in alarms]
-        found["heartbeats"] = msgspec.to_builtins(beats)
-        print(json.dumps(found))
-        return 0
-    print(f"{'unit':<24}{'lane':<8}{'frames':>10}{'reads':>12}{'MB':>10}")
-    for item in counts:
-        lane, size = Lane(item.lane).label, item.size_bytes / 1e6
-        print(f"{item.unit:<24}{lane:<8}{item.frames:>10,}{item.reads:>12,}{size:>10,.1f}")
-    for unit, kept in beats.items():
-        print(_tell_beat(unit, kept))
-    for alarm in alarms:
-        at = from_ms(alarm.time_ms).isoformat(timespec="seconds")
-        print(f"ALARM {at} {alarm.unit} {alarm.kind}: {alarm.detail}")
-    return 0
-
-
-def _tell_beat(unit: str, kept: Kept) -> str:
-    """Return a line on how a unit was when it last told."""
-    at = from_ms(kept.received_ms).isoformat(timespec="seconds")
-    policy, watch = kept.beat.policy, kept.beat.watch
-    line = f"{unit:<24}heard at {at}, policy {policy.version} ({policy.hash[:16]})"
-    if watch is not None and watch.facts.policy_version != policy.version:
-        line += f", its watcher still has {watch.facts.policy_version}"
-    refused = policy.last_refusal or (watch.facts.last_refusal if watch else "")
-    return f"{line}; REFUSED {refused}" if refused else line
 
 
 def _storage(config: Path) -> Path:

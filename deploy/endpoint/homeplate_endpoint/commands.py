@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.base.clock import SystemClock, from_ms, to_ms
 from agent.base.errors import ConfigError, DeviceError
 from agent.base.files import read_bounded, write_whole
+from agent.base.texts import require_words
 from agent.trust.retirement import STATEMENT_LIMIT_BYTES, Retirement, open_statement
 from homeplate_endpoint.config import load_settings, read_public_key
 from homeplate_endpoint.founding import Plan, found_endpoint
@@ -104,13 +105,18 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_revoke(args: argparse.Namespace) -> int:
-    """Take a unit's certificates back: its next request is refused."""
+    """Take a unit's certificates back: its next request is refused.
+
+    Raises:
+        ConfigError: There is no such unit, or no reason.
+    """
+    reason = require_words(args.reason, place="--reason")
     with closing(_open_units(args.config)) as units:
         unit = _require(units, args.unit)
         if args.dry_run:
             print(f"{unit.name} is {unit.state}; its certificates would be taken back for good")
             return 0
-        units.revoke(unit.name, args.reason, now_ms=to_ms(SystemClock().now()))
+        units.revoke(unit.name, reason, now_ms=to_ms(SystemClock().now()))
     print(f"{args.unit}: revoked; its next request is refused. The name stays taken")
     return 0
 

@@ -12,10 +12,12 @@ from msgspec import Meta
 
 from agent.base.errors import ConfigError, CredentialError
 from agent.base.files import read_bounded, read_secret
+from agent.base.forms import explain_misfit
 from agent.trust.keys import Signer, load_signer
 from agent.trust.signatures import PublicKey, load_public_file
 from agent.trust.uploads import BODY_LIMIT_BYTES
 from homeplate_endpoint.issuing import Issuer, load_issuer
+from homeplate_endpoint.limits import Limits
 
 _KEY_LIMIT_BYTES = 65_536
 _CONFIG_LIMIT_BYTES = 1_048_576
@@ -65,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     body_limit_bytes: Annotated[int, Meta(ge=1024, le=BODY_LIMIT_BYTES)] = BODY_LIMIT_BYTES
     tls: TlsSettings
     enrolment: EnrolmentSettings
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,7 @@ class Config:
     issuer: Issuer
     tickets: Path
     grace: timedelta
+    limits: Limits
 
 
 def load_settings(path: Path) -> Settings:
@@ -104,7 +108,8 @@ def load_settings(path: Path) -> Settings:
         content = read_bounded(path, limit_bytes=_CONFIG_LIMIT_BYTES)
         return msgspec.toml.decode(content, type=Settings)
     except (msgspec.MsgspecError, ValueError) as error:
-        message = f"{path}: {error}; see the example in deploy/endpoint/README.md"
+        found = explain_misfit(error, Settings)
+        message = f"{path}: {found}; see the example in deploy/endpoint/README.md"
         raise ConfigError(message) from error
 
 
@@ -140,6 +145,7 @@ def load_config(path: Path) -> Config:
         ),
         tickets=base / settings.enrolment.tickets,
         grace=timedelta(days=settings.enrolment.grace_days),
+        limits=settings.limits,
     )
 
 

@@ -16,8 +16,7 @@ import ipaddress
 import json
 import re
 from base64 import b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -51,9 +50,11 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Authority:
+class Authority:
+    """A CA and its key."""
+
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
 
 
 def found_endpoint(folder: Path, plan: Plan, *, now: datetime) -> None:
@@ -72,7 +73,13 @@ def found_endpoint(folder: Path, plan: Plan, *, now: datetime) -> None:
     keys = {
         name: ec.generate_private_key(ec.SECP256R1()) for name in ("server", "spare", "receipt")
     }
-    certificate = _issue_server(server, keys["server"], plan, now)
+    certificate = issue_server(
+        server,
+        keys["server"].public_key(),
+        _name_server(plan),
+        server_name=plan.server_name,
+        now=now,
+    )
     secrets = {"units-ca": units.key, "server-ca": server.key, **keys}
     files = {f"{name}.key": _private_pem(key) for name, key in secrets.items()}
     files |= {
@@ -103,7 +110,7 @@ def _require_possible(folder: Path, plan: Plan) -> None:
 
 
 def _policy_part(
-    plan: Plan, server: _Authority, keys: dict[str, ec.EllipticCurvePrivateKey]
+    plan: Plan, server: Authority, keys: dict[str, ec.EllipticCurvePrivateKey]
 ) -> bytes:
     """Return the fields `endpoint` and `receipt_keys` of the policy."""
     pins = [_pin(keys[name]) for name in ("server", "spare")]
@@ -141,7 +148,7 @@ def _settings(plan: Plan) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _make_authority(name: str, now: datetime) -> _Authority:
+def _make_authority(name: str, now: datetime) -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
     usage = x509.KeyUsage(
         digital_signature=False, content_commitment=False, key_encipherment=False,
@@ -149,25 +156,29 @@ def _make_authority(name: str, now: datetime) -> _Authority:
         encipher_only=False, decipher_only=False,
     )  # fmt: skip
     limits = x509.BasicConstraints(ca=True, path_length=0)
-    builder = _builder(name, name, key, now, AUTHORITY_LIFE).add_extension(limits, critical=True)
+    builder = _builder(name, name, key.public_key(), now, AUTHORITY_LIFE).add_extension(
+        limits, critical=True
+    )
     builder = builder.add_extension(usage, critical=True)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     builder = builder.add_extension(identifier, critical=False)
-    return _Authority(builder.sign(key, hashes.SHA256()), key)
+    return Authority(builder.sign(key, hashes.SHA256()), key)
 
 
-def _issue_server(
-    authority: _Authority, key: ec.EllipticCurvePrivateKey, plan: Plan, now: datetime
+def issue_server(
+    authority: Authority,
+    key: ec.EllipticCurvePublicKey,
+    names: x509.SubjectAlternativeName,
+    *,
+    server_name: str,
+    now: datetime,
 ) -> x509.Certificate:
-    names: Sequence[x509.GeneralName] = [
-        x509.DNSName(plan.server_name),
-        *(x509.IPAddress(ipaddress.ip_address(address)) for address in plan.addresses),
-    ]
+    """Return a server certificate for `key`: TLS servers only, no CA."""
     issuer = authority.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-    builder = _builder(plan.server_name, str(issuer), key, now, SERVER_LIFE)
+    builder = _builder(server_name, str(issuer), key, now, SERVER_LIFE)
     for extension, critical in (
         (x509.BasicConstraints(ca=False, path_length=None), True),
-        (x509.SubjectAlternativeName(names), False),
+        (names, False),
         (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), False),
     ):
@@ -175,13 +186,22 @@ def _issue_server(
     return builder.sign(authority.key, hashes.SHA256())
 
 
+def _name_server(plan: Plan) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName(
+        [
+            x509.DNSName(plan.server_name),
+            *(x509.IPAddress(ipaddress.ip_address(address)) for address in plan.addresses),
+        ]
+    )
+
+
 def _builder(
-    name: str, issuer: str, key: ec.EllipticCurvePrivateKey, now: datetime, life: timedelta
+    name: str, issuer: str, key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
 ) -> x509.CertificateBuilder:
     return x509.CertificateBuilder(
         subject_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
         issuer_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]),
-        public_key=key.public_key(),
+        public_key=key,
         serial_number=x509.random_serial_number(),
         not_valid_before=now - SLOW_CLOCK,
         not_valid_after=now + life,

@@ -1,6 +1,7 @@
 """The last heartbeat of each unit: one small file, replaced with each beat."""
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -8,6 +9,9 @@ from agent.base.clock import Clock, to_ms
 from agent.base.errors import ConfigError, DeviceError
 from agent.base.files import read_bounded, replace_unsynced
 from agent.trust.heartbeat import HEARTBEAT_LIMIT_BYTES, Heartbeat
+
+HEARTBEATS: Final = "heartbeats"
+"""Beside the register of units."""
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):

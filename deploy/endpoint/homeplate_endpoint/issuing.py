@@ -61,28 +61,40 @@ def load_issuer(certificate: Path, key: Path, *, life: timedelta) -> Issuer:
         ConfigError: A file is missing.
         CredentialError: A file holds something else, or the two do not fit together.
     """
-    authority = _load_certificate(certificate)
-    private = _load_key(key)
+    authority = load_certificate(certificate)
+    private = load_key(key)
     if authority.public_key() != private.public_key():
         message = f"{certificate}, {key}: do not fit together; expected the units' CA and its key"
         raise CredentialError(message)
     return Issuer(certificate=authority, key=private, life=life)
 
 
-def _load_certificate(path: Path) -> x509.Certificate:
+def load_certificate(path: Path) -> x509.Certificate:
+    """Return the certificate in a PEM file.
+
+    Raises:
+        ConfigError: The file is missing.
+        CredentialError: It holds something else.
+    """
     try:
         return x509.load_pem_x509_certificate(read_bounded(path, limit_bytes=_FILE_LIMIT_BYTES))
     except ValueError as error:
-        message = f"{path}: cannot be read; expected the CA of the units, PEM"
+        message = f"{path}: cannot be read; expected a certificate, PEM"
         raise CredentialError(message) from error
 
 
-def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Return the private key in a PEM file, as the library has it: for certificates.
+
+    Raises:
+        ConfigError: The file is missing.
+        CredentialError: It holds something else.
+    """
     content = read_secret(path, limit_bytes=_FILE_LIMIT_BYTES)
     try:
         key = serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        message = f"{path}: cannot be read; expected the key of the units' CA, PEM, no password"
+        message = f"{path}: cannot be read; expected a private key, PEM, no password"
         raise CredentialError(message) from error
     finally:
         wipe(content)

@@ -30,10 +30,14 @@ class Peer:
 class PeerProtocol(H11Protocol):
     """HTTP/1.1 that tells the application whose certificate it is."""
 
+    peer: Peer | None = None
+    """Who is on the other end, once the connection is there; None = nobody that we know."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Wrap this connection's application."""
         super().connection_made(transport)
         application, peer = self.app, _read_peer(transport.get_extra_info("ssl_object"))
+        self.peer = peer
 
         async def with_peer(scope: Scope, receive: Any, send: Any) -> None:  # noqa: ANN401 -- ASGI
             extensions = {**(scope.get("extensions") or {}), _PEER: peer}

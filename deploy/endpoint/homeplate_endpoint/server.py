@@ -1,5 +1,6 @@
 """The server: uvicorn with mutual TLS 1.3 on a socket that is bound before anything is said."""
 
+import asyncio
 import ipaddress
 import socket
 import ssl
@@ -10,28 +11,53 @@ from starlette.applications import Starlette
 
 from agent.base.errors import ConfigError, CredentialError
 from homeplate_endpoint.config import TlsFiles
-from homeplate_endpoint.peer import PeerProtocol
+from homeplate_endpoint.limits import HANDSHAKE_S, BoundedProtocol, Limits
 
 
 class Server(uvicorn.Server):
-    """Tells when it listens."""
+    """Holds to limits, and tells when it listens."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, limits: Limits, announce: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._announce = announce
+        self._limits, self._announce = limits, announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then tell."""
-        await super().startup(sockets)
-        if self.started:
-            self._announce()
+        """Listen, then tell.
+
+        In the place of uvicorn's own, which has no limit of time for a TLS handshake.
+        """
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                self._make_protocol,
+                sock=bound,
+                ssl=self.config.ssl,
+                ssl_handshake_timeout=HANDSHAKE_S,
+                backlog=self.config.backlog,
+            )
+            for bound in sockets or ()
+        ]
+        self.started = True
+        self._announce()
+
+    def _make_protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(
+            self._limits,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
 
 
-def make_server(app: Starlette, tls: ssl.SSLContext, announce: Callable[[], None]) -> Server:
+def make_server(
+    app: Starlette, tls: ssl.SSLContext, limits: Limits, announce: Callable[[], None]
+) -> Server:
     """Return the server of one process."""
     config = uvicorn.Config(
         app,
-        http=PeerProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
@@ -42,7 +68,7 @@ def make_server(app: Starlette, tls: ssl.SSLContext, announce: Callable[[], None
     )
     config.load()
     config.ssl = tls
-    return Server(config, announce)
+    return Server(config, limits, announce)
 
 
 def make_tls(files: TlsFiles) -> ssl.SSLContext:

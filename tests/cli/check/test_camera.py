@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from agent.base.errors import ConfigError
+from agent.base.health import CameraState
 from agent.base.settings import (
     CameraSettings,
     ExposureSettings,
@@ -14,10 +15,18 @@ from agent.base.settings import (
     Settings,
     SiteSettings,
 )
-from agent.cli.check.camera import expect_width_px, look_at_camera
+from agent.cli.check.camera import (
+    expect_width_px,
+    judge_light,
+    judge_move,
+    judge_rate,
+    look_at_camera,
+)
 from agent.cli.check.findings import Level
-from agent.cli.check.machine import Machine
+from agent.cli.check.look import Looks
+from agent.cli.check.picture import Light
 from agent.cli.check.subject import LogFacts, Subject
+from agent.cli.machine import Machine
 from tests.fakes import FakeClock
 from tests.seeing import drive
 
@@ -155,3 +164,31 @@ def test_a_camera_that_the_watcher_holds_is_explained(tmp_path):
     found = look("rtsp://127.0.0.1:9/road", tmp_path)
     assert found["HP-101"].exit_code == 69
     assert "the watcher runs" in found["HP-101"].remedy
+
+
+DIM = Light(middle=20.0, contrast=60.0, dark_share=0.1, bright_share=0.0)
+
+
+def test_an_exposure_at_its_ceiling_in_the_dark_is_told():
+    looks = Looks(frames=90, scenes=[DIM])
+    calm = judge_light(looks, CameraState(exposure_us=800, gain=2.0))
+    dark = judge_light(looks, CameraState(exposure_us=1000, gain=16.0, at_ceiling=True))
+    assert (calm.level, dark.level) == (Level.GOOD, Level.DOUBT)
+    assert "1000 µs at gain 16.0, as much as [exposure] allows, and too dark" in dark.found
+
+
+def test_a_camera_that_stalled_while_it_was_looked_at_is_told():
+    looks = Looks(frames=90, first_ns=0, last_ns=3 * 10**9)
+    assert judge_rate(looks, CameraState()).level is Level.GOOD
+    stalled = judge_rate(looks, CameraState(stalls=1))
+    assert stalled.level is Level.DOUBT
+    assert "1 times none came" in stalled.found
+
+
+def test_blur_is_worked_out_from_the_exposure_that_the_sensor_tells():
+    looks = Looks(frames=90, moves=[20.0])
+    unit = Settings(unit="unit-7", camera=CameraSettings(source="picamera2:0"))
+    assert judge_move(looks, unit, 4000).level is Level.BAD
+    short = judge_move(looks, unit, 250)
+    assert short.level is Level.GOOD
+    assert "in 250 µs" in short.found

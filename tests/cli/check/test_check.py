@@ -17,8 +17,8 @@ from agent.base.errors import DeviceError
 from agent.cli.check import ask, check_unit, choose_exit_code
 from agent.cli.check.codes import SECTIONS, TOPICS
 from agent.cli.check.findings import Level, bad, doubt, good, unknown, wrong
-from agent.cli.check.machine import Machine
 from agent.cli.check.show import draw_finding, draw_summary, encode_findings
+from agent.cli.machine import Machine
 from agent.cli.terminal import Screen, look_at
 from tests.fakes import FakeClock
 
@@ -78,7 +78,7 @@ def test_on_a_machine_without_a_camera_every_line_is_coded_and_understandable(un
     text = " ".join(done.stdout.split())
     assert f"{unit.parent}/no-camera: cannot be opened" in text
     assert "unit-7, 5th and Main, 38.58000, -121.49000, looks to 15°" in text
-    assert "28 checks:" in done.stdout
+    assert "29 checks:" in done.stdout
 
 
 def test_every_finding_that_is_not_fine_says_what_to_do(unit):

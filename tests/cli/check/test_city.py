@@ -12,6 +12,7 @@ from agent.base.health_file import Facts, Health, health_path
 from agent.cli.check.city import (
     judge_certificate,
     judge_hotlist,
+    judge_lock,
     judge_policy,
     judge_receipt,
     judge_route,
@@ -20,8 +21,8 @@ from agent.cli.check.city import (
 )
 from agent.cli.check.disk import judge_room
 from agent.cli.check.findings import Level, safely
-from agent.cli.check.machine import Machine
 from agent.cli.check.subject import LogFacts, Subject, load_decision, read_logs
+from agent.cli.machine import Machine
 from agent.cli.unit import load_settings
 from tests.audited import AuditedUnit
 from tests.certificates import DAY, LAST_YEAR, SERVER_NAME, issue, make_authority
@@ -115,7 +116,7 @@ def test_a_policy_is_judged_by_its_signatures_and_its_end(town, later, level):
     subject = town.subject()
     finding = judge_policy(subject.decision, now=subject.clock.now() + timedelta(days=later))
     assert finding.level is level
-    assert "version 1 of Exampleton" in finding.found
+    assert "version 1 of Testville" in finding.found
     assert "signed by police, clerk" in finding.found
 
 
@@ -250,7 +251,7 @@ def test_without_a_watcher_nobody_knows_the_hotlist(town):
     assert look_at_hotlist(subject).level is Level.UNKNOWN
     path = health_path(subject.exchange, "watch")
     path.write_bytes(
-        msgspec.json.encode(Health(at_ms=1, facts=listed(), counters={}, per_minute={}))
+        msgspec.json.encode(Health(at_ms=1, facts=listed(), counters={}, lately={}, lately_s=0))
     )
     assert look_at_hotlist(subject).level is Level.GOOD
     path.write_bytes(b"nonsense")
@@ -315,3 +316,16 @@ def test_the_room_is_held_against_the_quotas(town):
     finding = judge_room(town.folder, town.subject().decision)
     assert finding.level is Level.DOUBT
     assert "may still take 3.0 TiB" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("locked", "level"), [(True, Level.GOOD), (False, Level.DOUBT)], ids=["locked", "by hand"]
+)
+def test_a_sender_that_runs_locked_is_proof_that_nothing_else_gets_out(locked, level):
+    facts = msgspec.structs.replace(HOTLIST, service="send", locked=locked)
+    health = Health(at_ms=0, facts=facts, counters={}, lately={}, lately_s=0.0)
+    assert judge_lock(health).level is level
+
+
+def test_without_a_sender_nobody_knows_whether_anything_gets_out():
+    assert judge_lock(None).level is Level.UNKNOWN

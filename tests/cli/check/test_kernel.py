@@ -17,7 +17,7 @@ from agent.cli.check.kernel import (
     list_listening,
     list_processes,
 )
-from agent.cli.check.machine import Machine
+from agent.cli.machine import Machine
 
 LISTEN = """
 import socket, sys

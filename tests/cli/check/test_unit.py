@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from agent.base.clock import to_ms
+from agent.base.clock_quality import ask_clock_error_us
 from agent.base.errors import ConfigError
 from agent.base.settings import CameraSettings, ModelSettings, Settings
 from agent.cli.check.clock import judge_source, judge_time
@@ -20,8 +21,8 @@ from agent.cli.check.disk import (
 from agent.cli.check.files import judge_credentials, judge_exchange, judge_folders, judge_models
 from agent.cli.check.findings import Level, safely
 from agent.cli.check.heat import judge_temperature, judge_throttling, look_at_heat
-from agent.cli.check.machine import Machine, ask_clock_error_us
 from agent.cli.check.subject import LogFacts, Subject
+from agent.cli.machine import Machine
 from tests.fakes import NOON, FakeClock
 
 NO_POLICY = ConfigError("no policy")

@@ -3,20 +3,19 @@
 Everything is looked up below a root folder, so a test gives a folder of its own.
 """
 
-import ctypes
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-SYNCED_BELOW_US: Final = 16_000_000
-"""From this estimated error on the kernel's clock is not synchronised, as systemd judges it
-(time-util.c, ntp_synced)."""
-
+from agent.base.clock_quality import ask_clock_error_us
 
 STARTED: Final = 19
 """Place of `starttime` in /proc/PID/stat, counted from behind the name."""
+
+IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+"""File systems of which nothing outlives the power."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,23 +89,3 @@ class Machine:
             point = left[4].encode().decode("unicode_escape")  # blanks are written as \040
             options = {*left[5].split(","), *right[-1].split(",")}
             yield Mount(point=Path(point), device=left[2], kind=right[0], read_only="ro" in options)
-
-
-class _Timex(ctypes.Structure):
-    """struct timex of adjtimex(2), as far as it is read here."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("rest", ctypes.c_byte * 256),
-    )
-
-
-def ask_clock_error_us() -> int | None:
-    """Ask adjtimex(2), changing nothing."""
-    told = _Timex(modes=0)
-    if ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(told)) < 0:
-        return None
-    return int(told.maxerror)

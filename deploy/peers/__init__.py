@@ -1,0 +1,1 @@
+"""Side by side with other plate readers, where the user has installed them."""
