@@ -12,7 +12,7 @@ from tests.custody.histories import DIRECTED, explore, hunt
 pytestmark = [pytest.mark.custody, pytest.mark.slow]
 
 STATES = 10_000
-SEEDS, LONG_SEEDS = range(-DIRECTED, 26), range(-DIRECTED, 200)
+SEEDS, LONG_SEEDS = range(-DIRECTED, 28), range(-DIRECTED, 200)
 DRAWS, LONG_DRAWS = 2, 4
 HUNTED = range(-DIRECTED, 8)
 SYNCS = {
