@@ -59,6 +59,15 @@ def make_image(path: Path, size: str) -> None:
     call("mkfs.ext4", "-q", "-F", path)
 
 
+def unmount(place: Path) -> None:
+    """Unmount once nobody has it: a container that just began elsewhere may, for a moment."""
+    for _ in range(50):
+        if subprocess.run(["umount", str(place)], check=False, capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+    call("umount", place)
+
+
 def shut_down(place: Path) -> None:
     """Let a file system answer EIO to everything; what no sync waited for is gone."""
     root = os.open(place, os.O_RDONLY)
@@ -104,9 +113,9 @@ class Disk:
         self.mount()
 
     def give_back(self) -> None:
-        call("umount", self.place)
+        unmount(self.place)
         call("losetup", "-d", self.device)
-        call("umount", self.outer)
+        unmount(self.outer)
 
 
 class Supervised(Service):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.base.disk import SYSTEM_DISK, require_journal
 from agent.base.errors import DeviceError
 from agent.cli.audit import review_state
 from agent.spool import SpoolReader
 from agent.trust.entries import Dropped
-from tests.custody.sick_disk import FAULTS
+from tests.custody.sick_disk import FAULTS, Disk
 from tests.pipeline.test_send import Road
 from tests.sealing import plate_read
 
@@ -102,6 +103,24 @@ def test_a_disk_that_falls_ill_loses_nothing_that_was_acknowledged(
     assert found["ended_otherwise"] == 0
     assert found["ended_69"] >= rounds
     assert found["acknowledged"] > 0
+
+
+def test_a_sync_is_not_believed_when_the_journal_was_given_up(tmp_path, loop_devices):
+    disk = Disk(tmp_path, "read-only")
+    path = disk.place / "file"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        require_journal(descriptor)  # an empty file: not asked, and still empty
+        assert path.stat().st_size == 0
+        os.write(descriptor, b"content")
+        SYSTEM_DISK.sync_data(descriptor)
+        assert path.read_bytes() == b"content"
+        disk.fall_ill()
+        with pytest.raises(OSError, match="Read-only"):
+            require_journal(descriptor)
+        os.close(descriptor)
+    finally:
+        disk.give_back()
 
 
 @pytest.fixture
