@@ -6,16 +6,18 @@ import numpy as np
 
 from agent.base.records import Detections, Frame
 from agent.base.settings import DetectSettings
-from agent.vision.geometry import find_convex, find_firsts
 from agent.vision.image import Canvas, Plane
 from agent.vision.mask import find_hidden
 from agent.vision.motion import average_blocks, has_changed
+from agent.vision.plates import list_plates
 from agent.vision.session import Network
 
 SAME_PLATE = 0.5
 """Two quads that share this much of the smaller one are one plate seen twice."""
 MOVING_FRAMES = 3
 """After something moved and plates were seen, so many frames are looked at without asking again."""
+QUIET_LOOKS = 3
+"""So many looks in a row must have left nothing to be read before a frame is passed over."""
 SMALLEST_PX2 = 4.0
 """A corner's triangle of less area belongs to no plate that could be read."""
 
@@ -82,6 +84,26 @@ class Stillness:
             self._moving = MOVING_FRAMES if self._moved and len(found.scores) else 0
 
 
+class Pace:
+    """Says which frames may be passed over: some of a road on which nothing is left to be read."""
+
+    def __init__(self, settings: DetectSettings) -> None:
+        """Begin with a look."""
+        self._interval_ns = round(settings.quiet_interval_s * 1e9)
+        self._looked_ns = 0
+        self._quiet_looks = 0
+
+    def passes(self, frame: Frame) -> bool:
+        """Tell whether a frame needs no look."""
+        since_ns = frame.sensor_ns - self._looked_ns
+        return self._quiet_looks >= QUIET_LOOKS and 0 <= since_ns < self._interval_ns
+
+    def note(self, frame: Frame, *, quiet: bool) -> None:
+        """Take note of a look; `quiet` = no plate is in view that is to be read."""
+        self._looked_ns = frame.sensor_ns
+        self._quiet_looks = self._quiet_looks + 1 if quiet else 0
+
+
 def detect_plates(frame: Frame, detector: Detector) -> Detections:
     """Return the plates of `frame`, best first, at most `detector.max_plates`.
 
@@ -90,15 +112,15 @@ def detect_plates(frame: Frame, detector: Detector) -> Detections:
     """
     image = detector.canvas.pad(frame.lores, multiple_px=detector.stride)
     scores, corners = detector.network.run(image[None, None])
-    count = int((scores >= detector.threshold).sum())
-    scores, corners = scores[:count], corners[:count]
-    convex = find_convex(corners, least_px=SMALLEST_PX2)
-    if not convex.all():
-        scores, corners = scores[convex], corners[convex]
-    firsts = np.flatnonzero(find_firsts(corners, limit=SAME_PLATE))[: detector.max_plates]
+    count = sum(score >= detector.threshold for score in scores.tolist())
+    if not count:
+        return Detections(scores=scores[:0], corners=corners[:0])
+    good = list_plates(
+        corners[:count], least_px2=SMALLEST_PX2, limit=SAME_PLATE, most=detector.max_plates
+    )
     rows, columns = frame.y.shape
     scale = np.array([columns / frame.lores.shape[1], rows / frame.lores.shape[0]], np.float32)
-    scores, corners = scores[firsts], corners[firsts] * scale
+    scores, corners = scores[good], corners[good] * scale
     if frame.hidden is not None and len(scores):
         shown = ~find_hidden(corners, frame.hidden)
         scores, corners = scores[shown], corners[shown]

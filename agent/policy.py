@@ -6,7 +6,6 @@ that came with the unit, and each remember what they took in a folder of their o
 """
 
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -20,6 +19,7 @@ from agent.base.segments import FULL
 from agent.trust.bundle import Decision, Trusted, open_bundle, trust_root
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES
 from agent.trust.entries import PolicySeen
+from agent.trust.policy_history import NO_HISTORY, PolicyHistory, name_refusal, require_no_fall
 from agent.trust.roles import ROLE_LIMIT_BYTES
 
 log = logging.getLogger(__name__)
@@ -29,9 +29,7 @@ BUNDLE_NAME: Final = "policy.bundle"
 _TIMELY: Final = frozenset({"expired", "not-yet-valid"})
 """Reasons that may pass away by themselves: a clock that is set, a day that comes."""
 _FLASHED: Final = "flashed.sha256"
-_REFUSED: Final = "refused.sha256"
 _NAME_BYTES: Final = 64
-_TOLD_LIMIT: Final = 256
 DETAIL_LIMIT: Final = 200
 _MODE: Final = 0o644
 """A policy is no secret."""
@@ -56,19 +54,38 @@ class PolicyPlaces:
 class PolicyKeeper:
     """One process's view of the city's policy.
 
+    Two things say what was taken over: the bundle that is remembered, and the process's own log.
+    A bundle is remembered first, so a process that is killed between the two tells its log at the
+    next start. Where the log names a newer one, what is remembered was rolled back or lost: then
+    the flashed policy stands in, to reach the city with, and `is_behind` says that nothing is to
+    be collected or handed over under it.
+
     Args:
         places: Where to look.
         unit: Of the settings; a policy may be for some units only.
         models_sha256: Of the models' manifest at hand, which the policy must allow; None = this
             process uses no models.
+        history: What the log of this process says; None = it keeps no log.
     """
 
-    def __init__(self, places: PolicyPlaces, *, unit: str, models_sha256: bytes | None) -> None:
+    def __init__(
+        self,
+        places: PolicyPlaces,
+        *,
+        unit: str,
+        models_sha256: bytes | None,
+        history: PolicyHistory | None = None,
+    ) -> None:
         self._places = places
         self._unit = unit
         self._models_sha256 = models_sha256
+        self._history = NO_HISTORY if history is None else history
+        self._known = self._history.refused
+        """What need not be told again: what still lies there at the start, then what comes again
+        as the first thing in its place."""
         self._judged: dict[Path, _Stamp] = {}
-        self._told: set[bytes] = set()
+        self._told: dict[Path, bytes] = {}
+        """What was refused last in each place."""
         self.refusals = 0
         """Bundles that were refused since the start."""
         self.last_refusal = ""
@@ -79,6 +96,13 @@ class PolicyKeeper:
         """What stood for the policy in force and could not be used: bytes, and why."""
         self.decision = self._load()
         """What it says."""
+        self._owes_entry = history is not None and self._is_untold()
+        """Whether the log has yet to say that the policy in force was taken over."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the log names a newer policy than the one that stands in for it."""
+        return self._falls(self.decision)
 
     def look(self, now: datetime) -> tuple[PolicySeen, ...]:
         """Judge what has come since the last look, and take over what is newer and verifies.
@@ -87,16 +111,17 @@ class PolicyKeeper:
             now: Wall clock.
 
         Returns:
-            For the log: each refused bundle once, and those that were taken over. After one of
-            these `decision` is another.
+            For the log: those that were taken over, and those that were refused, each again only
+            when something else came between. After one of the first `decision` is another.
         """
-        seen = [*self._tell_lost(now)]
+        seen = [*self._tell_start(now)]
         for path in (self._places.flashed, self._places.arriving):
             stamp = _stamp_of(path)
             if stamp is None or stamp == self._judged.get(path):
                 continue
             self._judged[path] = stamp
             seen += self._judge(path, now)
+        self._known = self._known[-1:]
         return tuple(seen)
 
     def is_settled(self, path: Path) -> bool:
@@ -118,8 +143,11 @@ class PolicyKeeper:
             return decision
         flashed = self._places.flashed
         content = read_bounded(flashed, limit_bytes=BUNDLE_LIMIT_BYTES)
-        decision = self._open(content, root, flashed, None)
-        self._remember(content, flashed)
+        decision = self._open(content, root, str(flashed), None)
+        if self._falls(decision):
+            self._note_flashed(content)
+        else:
+            self._remember(content, flashed)
         return decision
 
     def _recall(self, root: Trusted) -> Decision | None:
@@ -129,10 +157,11 @@ class PolicyKeeper:
         try:
             content = read_handed(path, limit_bytes=BUNDLE_LIMIT_BYTES)
             if content is not None:
-                decision = self._open(content, root, path, None)
+                decision = self._open(content, root, path.name, None)
+                require_no_fall(decision, self._history, place=path.name)
                 self.content = content
                 return decision
-            if path.with_name(_FLASHED).exists():
+            if self._history.version or path.with_name(_FLASHED).exists():
                 self._lost = b"", f"{path.name} is gone"
         except (PolicyError, ConfigError) as error:
             self._lost = content or b"", str(error)
@@ -140,12 +169,20 @@ class PolicyKeeper:
             log.error("remembered policy unusable", extra={"detail": self._lost[1]})
         return None
 
-    def _tell_lost(self, now: datetime) -> tuple[PolicySeen, ...]:
-        """Return, once, the entry that the flashed policy stands in for the one in force."""
-        if self._lost is None:
-            return ()
-        (content, why), self._lost = self._lost, None
-        return self._refuse(content, "memory", f"back to the flashed policy: {why}", now)
+    def _tell_start(self, now: datetime) -> tuple[PolicySeen, ...]:
+        """Return, once, what the log is to say of the policy with which this process began."""
+        seen: tuple[PolicySeen, ...] = ()
+        if self._lost is not None:
+            (content, why), self._lost = self._lost, None
+            then = "back to the flashed policy"
+            if self.is_behind:
+                then = f"nothing is kept or sent until version {self._history.version} is here"
+            place = self._places.memory
+            seen = self._refuse(content, "memory", f"{then}: {why}", now, place)
+        if self._owes_entry:
+            self._owes_entry = False
+            seen = (*seen, _accepted(self.decision, now))
+        return seen
 
     def _judge(self, path: Path, now: datetime) -> tuple[PolicySeen, ...]:
         """Take over the bundle in a file, or say why not."""
@@ -155,15 +192,16 @@ class PolicyKeeper:
             sha = sha256(content).digest()
             if not content or sha == self.decision.content_sha256 or self._was_flashed(path, sha):
                 return ()
-            found = self._open(content, self.decision.trusted, path, now)
+            found = self._open(content, self.decision.trusted, path.name, now)
+            require_no_fall(found, self._history, place=path.name)
             self._require_models(found, path)
             self._remember(content, path)
         except PolicyError as error:
             if error.reason in _TIMELY:
                 del self._judged[path]
-            return self._refuse(content, error.reason, str(error), now)
+            return self._refuse(content, error.reason, str(error), now, path)
         except ConfigError as error:
-            return self._refuse(content, "size", str(error), now)
+            return self._refuse(content, "size", str(error), now, path)
         except (DeviceError, SpoolFullError) as error:
             del self._judged[path]
             log.error("policy cannot be kept", extra={"detail": str(error)})  # noqa: TRY400
@@ -171,39 +209,56 @@ class PolicyKeeper:
         before, self.decision = self.decision, found
         if (found.version, found.root_version) == (before.version, before.root_version):
             return ()  # the same, with one more signature
+        self._told.clear()
+        self._known = ()
+        log.info("policy taken over", extra={"version": found.version})
         return (_accepted(found, now),)
 
     def _refuse(
-        self, content: bytes, reason: str, detail: str, now: datetime
+        self, content: bytes, reason: str, detail: str, now: datetime, path: Path
     ) -> tuple[PolicySeen, ...]:
-        """Return the entry for a refused bundle, none where it was told before."""
-        text = f"{reason}: {detail}"[:DETAIL_LIMIT]
+        """Return the entry for a refused bundle, none where that is what was refused here last.
+
+        What the log tells already and what still lies there, or comes again, after a start is no
+        news, but the city is told after each start.
+        """
         sha = sha256(content).digest()
-        told = sha256(sha + reason.encode()).digest()
-        if told in self._told:
+        name = name_refusal(sha, reason)
+        before = self._told.get(path)
+        if before == name:
             return ()
-        if len(self._told) >= _TOLD_LIMIT:
-            self._told.clear()
-        self._told.add(told)
+        self._told[path] = name
         self.refusals += 1
-        self.last_refusal = text
-        if not self._is_news(told):
+        self.last_refusal = text = f"{reason}: {detail}"[:DETAIL_LIMIT]
+        if before is None and name in self._known:
             return ()
         log.warning("policy refused", extra={"reason": reason, "detail": detail})
-        return (PolicySeen(at_ms=to_ms(now), policy_hash=sha, accepted=False, detail=text),)
+        return (
+            PolicySeen(
+                at_ms=to_ms(now),
+                policy_hash=sha,
+                accepted=False,
+                detail=text,
+                version=0,
+                root_version=0,
+            ),
+        )
 
-    def _is_news(self, told: bytes) -> bool:
-        """Tell whether this was not the last thing that was refused before this start, too."""
-        path, name = self._places.memory.with_name(_REFUSED), told.hex().encode()
-        with suppress(OSError, ConfigError):
-            if read_handed(path, limit_bytes=_NAME_BYTES) == name:
-                return False
-            write_whole(path, name, mode=_MODE)
-        return True
-
-    def _open(self, content: bytes, trusted: Trusted, path: Path, now: datetime | None) -> Decision:
-        place = str(path) if now is None else path.name  # the log has room for 200 characters
+    def _open(self, content: bytes, trusted: Trusted, place: str, now: datetime | None) -> Decision:
         return open_bundle(content, trusted=trusted, now=now, place=place, unit=self._unit)
+
+    def _is_untold(self) -> bool:
+        """Tell whether the policy in force came, or came back, without a word in the log."""
+        returned = self._lost is not None
+        return not self.is_behind and (returned or not self._history.names(self.decision))
+
+    def _falls(self, decision: Decision) -> bool:
+        """Tell whether the log names a newer policy, or another with that version."""
+        try:
+            require_no_fall(decision, self._history, place="")
+        except PolicyError:
+            return True
+        return False
 
     def _require_models(self, found: Decision, path: Path) -> None:
         mine = self._models_sha256
@@ -220,20 +275,30 @@ class PolicyKeeper:
         Raises:
             DeviceError, SpoolFullError: The disk refuses.
         """
-        memory = self._places.memory
+        self._write(self._places.memory, content)
+        if path == self._places.flashed:
+            self._note_flashed(content)
+        self.content = content
+
+    def _note_flashed(self, content: bytes) -> None:
+        """Keep the name of the flashed bundle: what is newer does not make it a rollback.
+
+        Raises:
+            DeviceError, SpoolFullError: The disk refuses.
+        """
+        name = sha256(content).hexdigest().encode()
+        self._write(self._places.memory.with_name(_FLASHED), name)
+
+    def _write(self, path: Path, content: bytes) -> None:
         try:
-            memory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            write_whole(memory, content, mode=_MODE)
-            if path == self._places.flashed:
-                sha = sha256(content).hexdigest()
-                write_whole(memory.with_name(_FLASHED), sha.encode(), mode=_MODE)
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_whole(path, content, mode=_MODE)
         except OSError as error:
-            message = f"{memory}: cannot be written ({error.strerror}); the policy stays as it was"
+            message = f"{path}: cannot be written ({error.strerror}); the policy stays as it was"
             if error.errno in FULL:
                 message += "; make room"
                 raise SpoolFullError(message) from error
             raise DeviceError(message) from error
-        self.content = content
 
     def _was_flashed(self, path: Path, sha: bytes) -> bool:
         """Tell whether a bundle is the flashed one that was taken over some time ago."""
@@ -246,9 +311,13 @@ class PolicyKeeper:
 def _accepted(found: Decision, now: datetime) -> PolicySeen:
     detail = f"version {found.version}, root {found.root_version}"
     detail += f", signed by {', '.join(found.signed_by)}"
-    log.info("policy taken over", extra={"version": found.version})
     return PolicySeen(
-        at_ms=to_ms(now), policy_hash=found.policy_hash, accepted=True, detail=detail[:DETAIL_LIMIT]
+        at_ms=to_ms(now),
+        policy_hash=found.policy_hash,
+        accepted=True,
+        detail=detail[:DETAIL_LIMIT],
+        version=found.version,
+        root_version=found.root_version,
     )
 
 

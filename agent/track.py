@@ -23,10 +23,13 @@ TRACK = np.dtype(
     [
         ("id", np.int64),
         ("corners", np.float32, (4, 2)),  # as last seen
+        ("centre", np.float32, (2,)),  # of them
+        ("width", np.float32),  # of them
         ("velocity", np.float32, (2,)),  # of the centre, pixels a frame
         ("first_corners", np.float32, (4, 2)),
         ("first_frame", np.int64),
         ("last_frame", np.int64),
+        ("gap", np.int64),  # frames from the sighting before to the last one
         ("first_ms", np.int64),
         ("last_ms", np.int64),
         ("seen", np.int64),  # frames in which the plate was found
@@ -49,8 +52,13 @@ SMALLEST_WIDTH_PX = 24.0
 """Seven characters of less than 3 pixels cannot be told apart."""
 BORDER_PX = 2.0
 """A plate nearer to the edge of the frame is cut, or may be."""
-DENSE_READS = 4
-"""The first crops of a track are read one after the other; the spacing grows by 1 after each 4."""
+DENSE_READS = 5
+"""The first crops of a track are read one after the other; the spacing grows by 1 after each 5."""
+CALM_FRAMES = 1
+"""Frames left out after a crop that was read surely: two looks at nearly the same picture are one,
+and a vehicle that covered a part of the plate has moved on."""
+SURE_READS = 2
+"""Two crops are enough for most; only where more are read is it worth to weigh their quality."""
 BEST_SHARE, PATIENCE_FRAMES = 0.5, 4
 """A crop is read when its quality is that share of the best one's, or no better one came for so
 many frames after it was due. Measured on a dense road: with 0.8 two crops of a hundred are spared
@@ -84,6 +92,8 @@ class Tracker:
         self._settings = settings
         self._tracks: Tracks = np.zeros(0, TRACK)
         self._next_id = 0
+        self._index: int | None = None
+        """Of the frame before."""
 
     def follow(
         self,
@@ -91,6 +101,7 @@ class Tracker:
         frame: Frame,
         *,
         certain: frozenset[int] = frozenset(),
+        calm: frozenset[int] = frozenset(),
         swapped: frozenset[int] = frozenset(),
     ) -> Step:
         """Take in the detections of the next frame.
@@ -99,6 +110,7 @@ class Tracker:
             detections: Of `frame`.
             frame: Its index is greater than that of the frame before.
             certain: Tracks whose text needs no more crops.
+            calm: Tracks whose last crop was read surely: the next one may wait.
             swapped: Tracks that turned out to show another plate now: they end, and what they
                 follow goes on under a new number.
         """
@@ -113,12 +125,14 @@ class Tracker:
             detections,
             frame,
             certain=certain,
+            calm=calm,
             next_id=next_id,
+            step_frames=1 if self._index is None else frame.index - self._index,
             settings=self._settings,
         )
         ended = parted + step.ended
         # Last, so that a failure above changes nothing: the next frame takes up the same tracks.
-        self._tracks = step.tracks
+        self._tracks, self._index = step.tracks, frame.index
         self._next_id = max(next_id, int(step.track_ids.max(initial=-1)) + 1)
         return Step(tracks=step.tracks, track_ids=step.track_ids, wanted=step.wanted, ended=ended)
 
@@ -136,13 +150,15 @@ class Tracker:
         return ended
 
 
-def step_tracks(
+def step_tracks(  # noqa: PLR0913  all that a step depends on
     tracks: Tracks,
     detections: Detections,
     frame: Frame,
     *,
     certain: frozenset[int],
+    calm: frozenset[int],
     next_id: int,
+    step_frames: int,
     settings: TrackSettings,
 ) -> Step:
     """Return the tracks after one more frame; see `Tracker.follow`.
@@ -152,27 +168,34 @@ def step_tracks(
         detections: Of `frame`.
         frame: The next one.
         certain: Tracks that need no more crops.
+        calm: Tracks whose next crop may wait.
         next_id: Number of the first new track.
+        step_frames: From the frame before that was looked at to this one.
         settings: Patience and limits.
     """
     if not len(tracks) and not len(detections.scores):
         nothing = np.zeros(0, np.int64)
         return Step(tracks=tracks, track_ids=nothing, wanted=nothing, ended=())
-    owner = match_nearest(measure_costs(tracks, detections.corners, frame.index))
+    seen = begin_tracks(detections.corners, frame, next_id=next_id)
+    owner = match_nearest(measure_costs(tracks, seen, frame.index))
     new = np.flatnonzero(owner < 0)
-    owner[new] = len(tracks) + np.arange(len(new))
-    grown = move_tracks(tracks, detections.corners, owner, frame)
+    grown = tracks.copy()
+    if len(new) < len(owner):
+        move_tracks(grown, seen, owner, frame)
     if len(new):
-        grown = add_tracks(grown, begin_tracks(detections.corners[new], frame, next_id=next_id))
-    wanted = np.flatnonzero(
-        find_worthy(grown[owner], tracks, owner, frame, certain=certain, settings=settings)
-    )
-    if len(wanted) and settings.choose_crops:
+        owner[new] = len(tracks) + np.arange(len(new))
+        seen["id"][new] = next_id + np.arange(len(new))
+        grown = add_tracks(grown, seen[new])
+    now = grown[owner]
+    now["gap"] -= step_frames
+    wanted = find_worthy(now, frame, certain=certain, calm=calm, settings=settings)
+    if settings.choose_crops and (now["reads"][wanted] >= SURE_READS).any():
         wanted = choose_crops(grown, owner, wanted, frame, certain=certain)
-    grown["reads"][owner[wanted]] += 1
-    grown["read_frame"][owner[wanted]] = frame.index
+    if len(wanted):
+        grown["reads"][owner[wanted]] += 1
+        grown["read_frame"][owner[wanted]] = frame.index
     over = frame.index - grown["last_frame"] > settings.max_gap_frames
-    ids = grown["id"][owner]
+    ids = now["id"]
     if not over.any():
         return Step(tracks=grown, track_ids=ids, wanted=wanted, ended=())
     ended = list_passages(grown[over], settings)
@@ -188,7 +211,7 @@ def choose_crops(
     quality of all is noted in `tracks`.
     """
     rows = owner[wanted]
-    quality = measure_quality(frame.y, tracks["corners"][rows])
+    quality = measure_quality(frame.y, tracks["corners"][rows], tracks["width"][rows])
     best, reads = tracks["quality"][rows], tracks["reads"][rows]
     late = frame.index - tracks["read_frame"][rows] > reads // DENSE_READS + PATIENCE_FRAMES
     good = quality >= best * BEST_SHARE
@@ -197,44 +220,48 @@ def choose_crops(
     return chosen
 
 
-def measure_costs(tracks: Tracks, corners: Corners, index: int) -> NDArray[np.float32]:
+def measure_costs(tracks: Tracks, seen: Tracks, index: int) -> NDArray[np.float32]:
     """Return (N, M) distances from the predicted places in plate widths; inf = out of reach."""
-    if not len(tracks) or not len(corners):
-        return np.zeros((len(tracks), len(corners)), np.float32)
+    if not len(tracks) or not len(seen):
+        return np.zeros((len(tracks), len(seen)), np.float32)
     gap = (index - tracks["last_frame"]).astype(np.float32)
-    both = np.concatenate([tracks["corners"], corners])
-    centres, widths = find_centres(both), measure_sides(both)[:, 0]
-    place = centres[: len(tracks)] + tracks["velocity"] * gap[:, None]
-    width, other = widths[: len(tracks), None], widths[None, len(tracks) :]
+    place = tracks["centre"] + tracks["velocity"] * gap[:, None]
+    width, other = tracks["width"][:, None], seen["width"]
     wider = np.maximum(width, other)
-    way = place[:, None] - centres[None, len(tracks) :]
-    costs = np.asarray(np.hypot(way[..., 0], way[..., 1]) / wider, np.float32)
+    way = place[:, None] - seen["centre"]
+    costs = np.hypot(way[..., 0], way[..., 1]) / wider
     reach = np.where(tracks["seen"] > 1, REACH_KNOWN, REACH_NEW) + REACH_PER_FRAME * (gap - 1)
-    costs[costs > reach[:, None]] = np.inf
-    costs[wider > SIZE_RATIO * np.maximum(np.minimum(width, other), 1e-3)] = np.inf
-    return costs
+    far = (costs > reach[:, None]) | (
+        wider > SIZE_RATIO * np.maximum(np.minimum(width, other), 1e-3)
+    )
+    costs[far] = np.inf
+    return np.asarray(costs, np.float32)
 
 
-def move_tracks(tracks: Tracks, corners: Corners, owner: Rows, frame: Frame) -> Tracks:
-    """Return a copy of `tracks` in which those that own a detection have moved there."""
-    moved = tracks.copy()
-    found = np.flatnonzero(owner < len(tracks))
-    rows = owner[found]
-    gap = (frame.index - tracks["last_frame"][rows]).astype(np.float32)[:, None]
-    way = (find_centres(corners[found]) - find_centres(tracks["corners"][rows])) / gap
-    known = (tracks["seen"][rows] > 1)[:, None]
-    moved["velocity"][rows] = np.where(known, (tracks["velocity"][rows] + way) / 2, way)
-    moved["corners"][rows] = corners[found]
-    moved["last_frame"][rows], moved["last_ms"][rows] = frame.index, to_ms(frame.captured_at)
-    moved["seen"][rows] += 1
-    return moved
+def move_tracks(tracks: Tracks, seen: Tracks, owner: Rows, frame: Frame) -> None:
+    """Move those of `tracks` that own something `seen` there; `owner` is below 0 for new ones."""
+    rows = owner
+    if owner.min() < 0:
+        found = owner >= 0
+        rows, seen = owner[found], seen[found]
+    old = tracks[rows]
+    gap = (frame.index - old["last_frame"]).astype(np.float32)[:, None]
+    way = (seen["centre"] - old["centre"]) / gap
+    known = (old["seen"] > 1)[:, None]
+    old["velocity"] = np.where(known, (old["velocity"] + way) / 2, way)
+    old["gap"] = frame.index - old["last_frame"]
+    for name in ("corners", "centre", "width", "last_frame", "last_ms"):
+        old[name] = seen[name]
+    old["seen"] += 1
+    tracks[rows] = old
 
 
 def begin_tracks(corners: Corners, frame: Frame, *, next_id: int) -> Tracks:
-    """Return one new track for each of `corners`."""
+    """Return a new track for each of `corners`, the first one numbered `next_id`."""
     born = np.zeros(len(corners), TRACK)
     born["id"] = next_id + np.arange(len(corners))
     born["corners"] = born["first_corners"] = corners
+    born["centre"], born["width"] = find_centres(corners), measure_sides(corners)[:, 0]
     born["first_frame"] = born["last_frame"] = frame.index
     born["first_ms"] = born["last_ms"] = to_ms(frame.captured_at)
     born["seen"] = 1
@@ -261,40 +288,57 @@ def renew_tracks(tracks: Tracks, rows: Rows, *, next_id: int) -> Tracks:
 
 def find_worthy(
     now: Tracks,
-    before: Tracks,
-    owner: Rows,
     frame: Frame,
     *,
     certain: frozenset[int],
+    calm: frozenset[int],
     settings: TrackSettings,
-) -> NDArray[np.bool_]:
-    """Return (M,) True for detections whose crops are worth reading.
+) -> Rows:
+    """Return which detections have crops that are worth reading.
 
-    A crop is, when the plate is wide enough and whole; when its track is not certain and was not
-    read too often or a moment ago; or when a certain track was out of sight or unchecked for long.
+    A crop is, when it is due and its plate is wide enough and whole.
 
     Args:
-        now: (M,) the tracks of the detections after `frame`.
-        before: (N,) all tracks before it.
-        owner: (M,) rows of `now` in `before`; N and more are new.
+        now: (M,) the tracks of the detections after `frame`; their gaps are frames in which they
+            were not found.
         frame: The frame.
         certain: Tracks that need no more crops.
+        calm: Tracks whose next crop may wait.
         settings: Limits.
     """
-    reads, since = now["reads"], frame.index - now["read_frame"]
-    sure = find_members(now, frozenset() if settings.reread_certain else certain)
-    due = (reads == 0) | (since > reads // DENSE_READS)
-    worthy: NDArray[np.bool_] = ~sure & (reads < settings.max_reads) & due
-    if sure.any():
-        last = np.concatenate([before["last_frame"], np.full(len(owner), frame.index)])
-        worthy |= sure & ((frame.index - last[owner] > 1) | (since >= CHECK_FRAMES))
-    if not worthy.any():  # mostly: all are certain, or were read a moment ago
-        return worthy
-    rows, columns = frame.y.shape
-    edge = np.array([columns - BORDER_PX, rows - BORDER_PX])
-    whole = ((now["corners"] >= BORDER_PX) & (now["corners"] <= edge)).all(axis=(1, 2))
-    wide = measure_sides(now["corners"])[:, 0] >= SMALLEST_WIDTH_PX
-    return np.asarray(whole & wide & worthy)
+    sure = frozenset() if settings.reread_certain else certain
+    columns = (now["id"], now["reads"], frame.index - now["read_frame"], now["gap"])
+    due = [
+        is_due(track in sure, track in calm, reads, since, gap, most=settings.max_reads)
+        for track, reads, since, gap in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    rows = np.flatnonzero(due)
+    if not len(rows):  # mostly: all are certain, or were read a moment ago
+        return rows
+    height, width = frame.y.shape
+    corners, edge = now["corners"][rows], np.array([width - BORDER_PX, height - BORDER_PX])
+    whole = ((corners >= BORDER_PX) & (corners <= edge)).all(axis=(1, 2))
+    return rows[whole & (now["width"][rows] >= SMALLEST_WIDTH_PX)]
+
+
+def is_due(certain: bool, calm: bool, reads: int, since: int, gap: int, *, most: int) -> bool:  # noqa: FBT001
+    """Tell whether a crop of a track is to be read: plain numbers, quicker than arrays of a few.
+
+    A certain track's is when it was out of sight or unchecked for long; another's when it was not
+    read too often or a moment ago.
+
+    Args:
+        certain: Its text needs no more crops.
+        calm: The last crop was read surely.
+        reads: Crops read so far.
+        since: Frames since the last of them.
+        gap: Frames that were looked at and in which it was not found, since it was seen before.
+        most: Crops of one track that are read.
+    """
+    if certain:
+        return gap > 0 or since >= CHECK_FRAMES
+    wait = max(reads // DENSE_READS, CALM_FRAMES * calm)
+    return reads == 0 or (reads < most and since > wait)
 
 
 def list_passages(tracks: Tracks, settings: TrackSettings) -> tuple[Passage, ...]:
@@ -316,13 +360,13 @@ def list_passages(tracks: Tracks, settings: TrackSettings) -> tuple[Passage, ...
 
 def judge_direction(first: NDArray[np.float32], last: NDArray[np.float32]) -> Direction:
     """Return how a plate moved from the corners `first` to the corners `last`, (4, 2) each."""
-    widths = measure_sides(np.stack([first, last]))[:, 0]
-    growth = widths[1] / max(float(widths[0]), 1e-3)
+    widths = measure_sides(np.stack([first, last]))[:, 0].tolist()
+    growth = widths[1] / max(widths[0], 1e-3)
     if growth > GROWTH:
         return Direction.TOWARD
     if growth < 1 / GROWTH:
         return Direction.AWAY
-    way_x, way_y = (last.mean(axis=0) - first.mean(axis=0)) / max(float(widths.max()), 1e-3)
+    way_x, way_y = (find_centres(np.stack([last - first]))[0] / max(*widths, 1e-3)).tolist()
     if max(abs(way_x), abs(way_y)) < STILL_WIDTHS:
         return Direction.STILL
     if abs(way_x) >= abs(way_y):

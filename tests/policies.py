@@ -87,6 +87,7 @@ class Draft:
     fields: dict[str, object]
     models: bytes = MODELS
     hotlist_keys: bytes = b"[]"
+    application: bytes = b""
     roots: tuple[bytes, ...] = ()
     version: int = 0
     """Of the metadata; 0 = as the policy says."""
@@ -95,7 +96,12 @@ class Draft:
     def bundle(self) -> Bundle:
         """Return it unsigned."""
         policy = json.dumps(self.fields).encode()
-        files = BundleFiles(policy=policy, models=self.models, hotlist_keys=self.hotlist_keys)
+        files = BundleFiles(
+            policy=policy,
+            models=self.models,
+            hotlist_keys=self.hotlist_keys,
+            application=self.application,
+        )
         return compose_bundle(
             files,
             roots=self.roots or (first_root(),),

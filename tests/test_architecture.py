@@ -75,7 +75,7 @@ CALLS = {
         "spool": r"spool\.segments\(",
         "uplink": r"delivery\.deliver\(",
         "audit": r" Uploaded\(",
-        "delete": r"deletion\.delete\(",
+        "delete": r"deletion\.put_off\(",
     },
 }
 

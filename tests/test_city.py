@@ -1,5 +1,6 @@
 """The walk through deploy/docs/city.md, line by line as a newcomer would paste it."""
 
+import json
 import os
 import re
 import shutil
@@ -10,12 +11,20 @@ from pathlib import Path
 import pytest
 
 from agent.audit import RecordFile
+from agent.base.health import LIFETIMES
+from agent.base.lanes import Lane
+from agent.cli.bench_truth import load_truth
+from agent.cli.check.codes import TOPICS
 from agent.spool import SpoolReader
-from agent.trust.entries import PolicySeen, decode_entry
+from agent.trust.entries import Boot, PolicySeen, Retired, decode_entry
 from deploy.demo.__main__ import find_free_port
+from tests.test_road import find_plates
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "deploy" / "docs" / "city.md"
+TABLE = ROOT / "deploy" / "docs" / "operating.md"
+TRUTH = ROOT / "tests" / "data" / "rush.truth.jsonl"
+RUNS = ("first", "second", "third")
 LOOKED_FOR = {"3PXT435", "5NNU459", "2YVU393", "3FYL979"}
 LIMIT_S = 540
 """Until a walk that has lost its way is given up; it measures nothing."""
@@ -64,11 +73,65 @@ def said(walk, words: str) -> str:
     return walk[1][number]
 
 
+def entries(walk, process: str, *kinds, unit="unit-0001") -> list:
+    """Return entries of a unit's log."""
+    path = walk[0] / f"units/{unit}/state/audit/{process}/entries"
+    return [entry for entry in map(decode_entry, RecordFile(path).follow()) if type(entry) in kinds]
+
+
 def seen(walk, process: str) -> list[PolicySeen]:
     """Return what a unit's log says of policies."""
-    path = walk[0] / f"units/unit-0001/state/audit/{process}/entries"
-    entries = map(decode_entry, RecordFile(path).follow())
-    return [entry for entry in entries if isinstance(entry, PolicySeen)]
+    return entries(walk, process, PolicySeen)
+
+
+def counted(walk, run: str) -> dict[str, int]:
+    """Return the watcher's counters at the end of a run."""
+    lines = map(json.loads, (walk[0] / f"{run}.out").read_text().splitlines())
+    return [line for line in lines if "passages" in line][-1]
+
+
+def call(walk, *command) -> str:
+    """Run one more command in the walk's folder."""
+    own = Path(sys.executable).with_name(command[0])
+    return subprocess.run(
+        [own if own.exists() else command[0], *command[1:]],
+        cwd=walk[0],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def opened(walk) -> list[dict]:
+    """Open with the city's key all that the endpoint holds at the end, of all units and runs."""
+    call(walk, "homeplate-endpoint", "export", "--config", "endpoint/endpoint.toml", "all.frames")
+    found = call(walk, "homeplate", "open", "all.frames", "--key", "safe", "--json")
+    return list(map(json.loads, found.splitlines()))
+
+
+def passed() -> set[str]:
+    """Return the plates that passed; the few short ones may stand in a key's base64 by chance."""
+    plates = {vehicle.text for vehicle in load_truth(TRUTH) if len(vehicle.text) >= len("3PXT435")}
+    assert len(plates) > len(LOOKED_FOR) + 200
+    return plates
+
+
+def shown() -> list[str]:
+    """Return the lines that the page shows as printed."""
+    blocks = re.findall(r"^```text\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", shown())
+def test_what_the_page_shows_is_what_is_printed(walk, line):
+    wanted = re.escape(line).replace("…", ".*")
+    assert re.search(f"^{wanted}$", "".join(walk[1]), re.MULTILINE)
+
+
+def test_the_page_waits_for_nothing_without_an_end():
+    loops = re.findall(r"^ *(?:until|while) .*", script(PAGE.read_text()), re.MULTILINE)
+    assert [line.strip() for line in loops] == ['until "$@" > /dev/null 2>&1; do']
 
 
 def test_two_of_three_offices_make_a_policy(walk):
@@ -100,29 +163,88 @@ def test_two_units_share_no_secret(walk):
     assert not list(walk[0].glob("units/*/boot/homeplate/enrol.token"))
 
 
-def test_the_city_sees_the_alerts_and_nothing_else(walk):
+def test_what_was_flashed_holds_a_token_each_and_no_key(walk):
+    tokens = set()
+    for unit in ("unit-0001", "unit-0002"):
+        image = ("-i", f"{unit}.img@@1M")
+        listed = call(walk, "mdir", "-b", *image, "::/homeplate").split()
+        names = {name.rpartition("/")[2] for name in listed}
+        assert names == {"bundle.json", "enrol.token", "policy.bundle", "root.json", "unit.toml"}
+        tokens.add(call(walk, "mtype", *image, "::/homeplate/enrol.token"))
+    assert len(tokens) == 2
+
+
+def test_the_city_sees_the_alerts_with_their_pictures(walk):
     told = said(walk, "cat > lookout.csv")
-    assert all(plate in told for plate in LOOKED_FOR)
-    assert "LEAD ONLY" in told
+    assert all(f"  plate       {plate}, " in told for plate in LOOKED_FOR)
+    assert told.count("LEAD ONLY - verify plate, state and vehicle") == told.count("ALERT ") == 4
     assert re.search(r"false alert rate +0\.000000", told)
-    assert len(list((walk[0] / "pictures").glob("*.jpg"))) == told.count("ALERT ")
+    assert len(list((walk[0] / "pictures").glob("*.jpg"))) == 4
+
+
+def test_nothing_else_is_at_the_city(walk, opened):
+    assert {item["kind"] for item in opened} == {"alert", "end"}
+    alerts = [item for item in opened if item["kind"] == "alert"]
+    assert {alert["text"] for alert in alerts} == LOOKED_FOR
+    assert all(not {"text", "jpeg_bytes"} & set(item) for item in opened if item["kind"] == "end")
+    runs = [counted(walk, run) for run in RUNS]
+    assert len(alerts) == sum(run["alerts"] for run in runs)
+    assert len(opened) == sum(run["alerts"] + run["ends"] for run in runs)
+    assert find_plates(walk[0] / "endpoint", sorted(passed() - LOOKED_FOR)) == []
+
+
+def test_nothing_else_is_on_a_disk_of_the_units(walk):
+    for unit in ("unit-0001", "unit-0002", "copied"):
+        spool = SpoolReader(walk[0] / f"units/{unit}/state/spool")
+        assert {segment.lane for segment in spool.segments()} <= {Lane.HITS}
+    assert find_plates(walk[0] / "units", sorted(passed())) == []
+    assert find_plates(walk[0] / "endpoint" / "storage", sorted(LOOKED_FOR)) == []
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_what_was_seen_is_a_hit_or_was_dropped_or_unreadable(walk, run):
+    counters = counted(walk, run)
+    never_left = counters["turned_away"] + counters["unreadable"]
+    assert counters["passages"] == counters["hits"] + never_left
+    assert counters["reads"] == counters["crops_sealed"] == counters["dropped"] == 0
+    assert counters["sealed"] == counters["alerts"] + counters["ends"]
+    lifetimes = {name: counters[name] for _, name in LIFETIMES}
+    assert sum(lifetimes.values()) + counters["forgotten_later"] == never_left > 100
+    assert counters["forgotten_later"] == 0
+
+
+def test_the_counters_of_the_first_run_are_shown(walk):
+    told = said(walk, "cat > lookout.csv")
+    (line,) = re.findall(r"^\{.*\}$", told, re.MULTILINE)
+    assert json.loads(line) == counted(walk, "first")
+    assert json.loads(line)["hits"] == 4
 
 
 def test_the_unit_is_looked_at_and_every_line_has_its_code(walk):
-    told = said(walk, "cat > lookout.csv")
-    assert {"HP-101", "HP-301", "HP-302", "HP-303", "HP-404"} <= set(re.findall(r"HP-\d+", told))
+    told = re.findall(r"^(\S) (HP-\d+) ", said(walk, "cat > lookout.csv"), re.MULTILINE)
+    table = re.findall(r"^\| (HP-\d+) \|", TABLE.read_text(), re.MULTILINE)
+    assert [code for _, code in told] == table == list(TOPICS)
+    good = {code for mark, code in told if mark in "✓+"}
+    assert {"HP-001", "HP-101", "HP-301", "HP-303", "HP-304", "HP-305", "HP-401"} <= good
     running = said(walk, "homeplate policy edit policies --set retention.hits=60d")
     assert re.search(r"watcher +runs for", running)
 
 
 def test_the_unit_takes_over_what_two_offices_signed_while_it_watches(walk):
     told = said(walk, "homeplate policy edit policies --set retention.hits=60d")
-    assert "retention of hits: 30 days → 60 days" in told
+    assert "retention of hits on the unit: 30 days → 60 days" in told
     assert re.search(r"unit-0001 .*policy 2 \(", told)
     for process in ("watch", "send"):
         assert [entry.detail for entry in seen(walk, process) if entry.accepted] == [
-            "version 2, root 1, signed by city-manager, clerk"
+            "version 1, root 1, signed by police, clerk",
+            "version 2, root 1, signed by city-manager, clerk",
         ]
+
+
+def test_the_change_came_while_the_unit_was_watching(walk):
+    first, second = (entry.policy_hash for entry in seen(walk, "watch") if entry.accepted)
+    boots = [entry.policy_hash for entry in entries(walk, "watch", Boot)]
+    assert boots == [first, first, second]
 
 
 def test_what_one_office_signed_is_refused_logged_and_told(walk):
@@ -153,5 +275,17 @@ def test_the_copied_card_had_something_to_upload_and_it_is_still_there(walk):
     assert not SpoolReader(walk[0] / "units/unit-0002/state/spool").segments()
 
 
-def test_the_audit_passes(walk):
-    assert "PASS" in said(walk, "mkdir keys")
+def test_the_retired_unit_says_in_its_log_what_it_gave_up(walk):
+    (end,) = entries(walk, "send", Retired, unit="unit-0002")
+    assert (end.reason, end.reads > 0) == ("taken down", True)
+    assert not list((walk[0] / "units/unit-0002/credentials").glob("*.key"))
+
+
+def test_the_audit_of_every_unit_passes(walk):
+    told = said(walk, "mkdir keys")
+    for unit in ("unit-0001", "unit-0002"):
+        one = told.partition(f"audit of {unit}\n")[2].partition("audit of ")[0]
+        assert re.search(r"^RESULT +PASS$", one, re.MULTILINE)
+        assert len(re.findall(r"^(?:hits|reads|crops) .* BALANCES$", one, re.MULTILINE)) == 3
+    uploaded = {path.parts[-4] for path in walk[0].glob("units/*/state/audit/send")}
+    assert uploaded == {"unit-0001", "unit-0002", "copied"}  # nothing of the last was taken

@@ -5,7 +5,7 @@ import pytest
 
 from agent.base.records import Detections, Frame
 from agent.base.settings import DetectSettings
-from agent.detect import MOVING_FRAMES, Detector, Stillness, detect_plates
+from agent.detect import MOVING_FRAMES, QUIET_LOOKS, Detector, Pace, Stillness, detect_plates
 from agent.vision.image import shrink_plane
 from tests.fakes import NOON
 
@@ -157,3 +157,45 @@ def test_a_look_that_failed_is_taken_again():
 def test_a_sensor_clock_that_runs_back_makes_it_look():
     frames = list(drive_by(0, frames=2))
     assert count_looks(frames[::-1]) == [1, 0]
+
+
+def count_paced(quiet, *, step_ns=FRAME_NS, **changed):
+    """Return the numbers of the frames looked at; `quiet` holds what each look would leave."""
+    pace, looked = Pace(DetectSettings(**changed)), []
+    for index, calm in enumerate(quiet):
+        shown = Frame(
+            index=index, captured_at=NOON, sensor_ns=index * step_ns, y=PICTURE, lores=PICTURE
+        )
+        if not pace.passes(shown):
+            looked.append(index)
+            pace.note(shown, quiet=calm)
+    return looked
+
+
+PICTURE = np.zeros((4, 4), np.uint8)
+
+
+def test_of_a_road_with_nothing_left_to_read_every_second_frame_is_passed_over():
+    looked = count_paced([True] * 20)
+    assert looked[:QUIET_LOOKS] == list(range(QUIET_LOOKS))
+    assert set(np.diff(looked[QUIET_LOOKS - 1 :])) == {2}
+
+
+def test_once_there_is_something_to_read_every_frame_is_looked_at():
+    quiet = [True] * 9 + [False] * 12
+    looked = count_paced(quiet)
+    first = next(index for index in looked if not quiet[index])
+    assert first <= 10  # one frame late at most
+    assert looked[looked.index(first) :] == list(range(first, len(quiet)))
+
+
+@pytest.mark.parametrize(
+    ("step_ns", "changed"),
+    [
+        pytest.param(66_666_667, {}, id="15 frames a second"),
+        pytest.param(FRAME_NS, {"quiet_interval_s": 0.0}, id="switched off"),
+        pytest.param(-FRAME_NS, {}, id="a clock that runs back"),
+    ],
+)
+def test_no_frame_is_passed_over(step_ns, changed):
+    assert count_paced([True] * 9, step_ns=step_ns, **changed) == list(range(9))

@@ -13,7 +13,7 @@ from agent.cli.models import open_models
 from agent.read import CERTAIN_LOOKS, MERGE_MS, Ballots, read_crops
 from agent.vision.decode import MAX_SLOTS, Slots, measure_surety, normalise, spell
 from agent.vision.image import decode_picture
-from agent.vision.looks import WEAK_CONFIDENCE
+from agent.vision.looks import ALONE, PASSING
 from agent.vision.voting import Vote, is_strange, join_slots
 from tests.fakes import NOON
 from tests.plates import make_corners, show_plates
@@ -104,7 +104,7 @@ def test_a_weak_look_gets_a_tighter_and_a_wider_one_in_one_more_call(reader):
     assert [len(pixels) for pixels in crops] == [2, 2]
     looks = {crops[0][1].tobytes(), crops[1][0].tobytes(), crops[1][1].tobytes()}
     assert len(looks) == 3
-    assert measure_surety(slots)[1] > WEAK_CONFIDENCE
+    assert measure_surety(slots)[1] > ALONE.below
 
 
 def test_corners_that_take_in_what_stands_beside_the_plate_are_drawn_in_to_its_characters(reader):
@@ -124,7 +124,27 @@ def test_corners_that_take_in_what_stands_beside_the_plate_are_drawn_in_to_its_c
     slots = read_crops(picture, wide[None], replace(reader, network=Unsure()))
     assert texts_of(slots) == ["7KXR482"]
     assert [len(pixels) for pixels in crops] == [1, 2, 2]
-    assert measure_surety(slots)[0] > WEAK_CONFIDENCE
+    assert measure_surety(slots)[0] > ALONE.below
+
+
+@pytest.mark.parametrize(
+    ("share", "again"), [(0.995, 0), (0.985, 0), (0.9, 1), (0.3, 0)],
+    ids=["sure", "nearly sure", "doubtful", "next to nothing to see"],
+)  # fmt: skip
+def test_of_a_passing_plate_only_doubtful_looks_are_repeated_in_the_frame(reader, share, again):
+    corners = make_corners(100, 100, 140, 70)
+    counts = []
+
+    class Unsure:
+        def run(self, pixels, /):
+            counts.append(len(pixels))
+            (columns,) = reader.network.run(pixels)
+            classes = columns.shape[2]
+            return [np.log(np.exp(columns) * share + (1 - share) / classes).astype(np.float32)]
+
+    unsure = replace(reader, network=Unsure(), temperature=1.0, patterns=None)
+    read_crops(show_plates({"7KXR482": corners}), corners[None], unsure, doubt=PASSING)
+    assert counts[1:2] == [again][: again > 0]
 
 
 def test_without_crops_the_network_is_not_asked(reader):
@@ -276,11 +296,13 @@ def test_another_text_a_moment_later_is_another_vehicle():
     [
         pytest.param([look("7KXR482", 0.2)] * 2, {}, id="weak character"),
         pytest.param([look("7KXR482")], {"min_frames_agreed": 2}, id="one look"),
-        pytest.param([look("7KXR482"), look("7KXR48Z")], {}, id="looks disagree"),
+        pytest.param([look("7KXR482", 0.98), look("7KXR48Z")], {}, id="looks disagree"),
         pytest.param([look("7KXR482", 0.68)] * 2, {}, id="all characters a little weak"),
         pytest.param([look("7KXR482", complete=0.4)] * 4, {}, id="perhaps one overlooked"),
         pytest.param(
-            [look("7KXR482")] * 5 + [look("7KXR48Z", 0.6)] * 3, {}, id="many looks disagree"
+            [look("7KXR482")] * 5 + [look("7KXR48Z", 0.96)] * 3,
+            {"certain_early": False},
+            id="many looks disagree",
         ),
         pytest.param([look("7K")] * 4, {}, id="too few characters"),
         pytest.param([look("")] * 4, {}, id="nothing to see"),
@@ -304,8 +326,74 @@ def test_a_track_is_certain_after_enough_agreeing_looks_and_not_before():
     assert road.ballots.certain == {0}
 
 
-def test_a_track_whose_looks_keep_disagreeing_is_not_certain():
+@pytest.mark.parametrize(
+    ("looks", "settings", "asked", "certain"),
+    [
+        pytest.param([look("7KXR482", 0.98)] * 2, {}, 1, {0}, id="two that are very sure"),
+        pytest.param([look("7KXR482", 0.98)], {}, 1, set(), id="one alone never"),
+        pytest.param([look("7KXR482", 0.9)] * 2, {}, 1, set(), id="two that are not so sure"),
+        pytest.param(
+            [look("7KXR482", 0.98)] * 2, {"certain_early": False}, 1, set(), id="switched off"
+        ),
+        pytest.param([look("7KXR482", 0.98)] * 2, {}, 3, set(), id="the policy asks for three"),
+        pytest.param([look("7KXR482", 0.98)] * 3, {}, 3, {0}, id="and gets them"),
+        pytest.param(
+            [look("7KXR482", 0.98)] * 2, {"min_frames_agreed": 3}, 1, set(), id="the settings ask"
+        ),
+        pytest.param(
+            [look("KXR482", 0.98), look("7KXR482", 0.98)], {}, 1, set(), id="two that disagree"
+        ),
+    ],
+)
+def test_two_looks_that_are_very_sure_together_end_the_reading(looks, settings, asked, certain):
+    road = Road(**settings)
+    road.ballots.follow(keep_crops=False, certain_looks=asked)
+    for index, one in enumerate(looks):
+        road.see(2 * index, t0=one)
+    assert road.ballots.certain == certain
+
+
+def test_after_a_sure_look_the_next_may_wait_and_after_a_doubtful_one_it_may_not():
     road = Road()
+    road.see(0, t0=look("7KXR482", 0.995), t1=look("3CEH915", 0.9))
+    assert road.ballots.calm == {0}
+    road.see(1, t0=look("7KXR48Z", 0.99), t1=look("3CEH915", 0.9))
+    assert road.ballots.calm == set()
+    off = Road(certain_early=False)
+    off.see(0, t0=look("7KXR482", 0.995))
+    assert off.ballots.calm == set()
+
+
+FROM_AFAR = ["5N192", "5CH2Z", "5B793", "5WE192", "5C78192", "5G2B192"]
+
+
+@pytest.mark.parametrize(("weighed", "abstained"), [(True, False), (False, True)])
+def test_guesses_from_afar_do_not_make_a_later_clear_read_abstain(weighed, abstained):
+    road = Road(weigh_looks=weighed)
+    for index, text in enumerate(FROM_AFAR):
+        road.see(index, 30 + index, t0=look(text, 0.6))
+    for index in range(6, 9):
+        road.see(index, 45 + 5 * (index - 6), t0=look("5CZB192", 0.98))
+    road.end(passage(0, 0, 9), at=9)
+    (read,) = road.end(at=LONG_AFTER)
+    assert read.text.characters == "5CZB192"
+    assert read.abstained is abstained
+    assert read.frames_agreed == 3
+
+
+def test_a_sure_look_from_afar_is_still_a_disagreement():
+    road = Road(certain_early=False)
+    for index in range(3):
+        road.see(index, 40, t0=look("5C7B192", 0.98))
+    for index in range(3, 6):
+        road.see(index, 45, t0=look("5CZB192", 0.98))
+    road.end(passage(0, 0, 9), at=9)
+    (read,) = road.end(at=LONG_AFTER)
+    assert read.abstained
+
+
+def test_a_track_whose_looks_keep_disagreeing_is_not_certain():
+    road = Road(certain_early=False)
     for index, text in enumerate(["7KXR482", "KXR482", "7KXR482", "KXR482"]):
         road.see(index, t0=look(text))
     for index in (4, 5, 6):
@@ -328,11 +416,21 @@ def test_a_certain_text_that_turns_out_to_be_a_part_is_read_again_and_mended():
 
 
 def test_looks_that_agree_with_a_certain_text_count_as_agreed():
-    road = Road()
+    road = Road(certain_early=False)
     for index in range(CERTAIN_LOOKS + 2):
         road.see(index, t0=look("7KXR482"))
     (read,) = road.end(passage(0, 0, 9), at=9) + road.ballots.finish(())
     assert read.frames_agreed == CERTAIN_LOOKS + 2
+
+
+def test_checks_of_a_certain_track_outweigh_late_doubts():
+    road = Road()
+    for index in range(6):
+        road.see(index, t0=look("7KXR482", 0.98))
+    road.see(6, t0=look("7KXR48Z", 0.97))
+    (read,) = road.end(passage(0, 0, 9), at=9) + road.ballots.finish(())
+    assert (read.text.characters, read.frames_agreed) == ("7KXR482", 6)
+    assert not read.abstained
 
 
 def test_another_vehicle_in_the_place_of_a_certain_one_parts_the_track():
@@ -348,7 +446,7 @@ def test_another_vehicle_in_the_place_of_a_certain_one_parts_the_track():
 
 
 def test_one_strange_look_at_a_certain_track_is_forgiven():
-    road = Road()
+    road = Road(certain_early=False)
     for index in range(CERTAIN_LOOKS):
         road.see(index, t0=look("7KXR482"))
     road.see(10, t0=look("3CEH915"))

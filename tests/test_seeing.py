@@ -10,8 +10,9 @@ from agent.base.lanes import Lane
 from agent.base.records import Direction
 from agent.base.settings import DetectSettings, ModelSettings, ReadSettings, TrackSettings
 from agent.cli.models import open_models
+from agent.detect import Pace
 from agent.gate import GateRules, admit, find_matches
-from agent.pipeline.watch import Seeing, see_frame
+from agent.pipeline.watch import Seeing, finish_passages, see_frame
 from agent.read import Ballots
 from agent.track import Tracker
 from tests.fakes import NOON, FakeCamera, FakeClock
@@ -76,7 +77,9 @@ def first_leads(pictures, models, wanted):
         detector=models.detector,
         tracker=Tracker(TrackSettings()),
         reader=models.reader,
-        ballots=Ballots(ReadSettings(), alphabet=models.reader.alphabet, keep_crops=True),
+        ballots=Ballots(
+            ReadSettings(), alphabet=models.reader.alphabet, keep_crops=True, certain_looks=3
+        ),
     )
     rules = GateRules(mode="hits-only", min_hit_confidence=0.8, min_hit_frames=3)
     hotlist, counters, leads, over = make_list(wanted), WatchCounters(), [], None
@@ -110,3 +113,24 @@ def test_a_parked_car_is_a_lead_while_it_stands_there(models):
     leads, over = first_leads(pictures, models, ONE)
     assert leads[0][0] <= 6
     assert over is None
+
+
+def test_frames_passed_over_cost_no_vehicle_and_every_frame_is_accounted_for(models):
+    empty = [np.full((480, 640), 120, np.uint8)] * 12
+    pictures = [*empty, *drive((ONE, 0, 60), (TWO, 9, 380), frames=40), *empty]
+    seeing = Seeing(
+        detector=models.detector,
+        tracker=Tracker(TrackSettings()),
+        reader=models.reader,
+        ballots=Ballots(ReadSettings(), alphabet=models.reader.alphabet, keep_crops=True),
+        pace=Pace(DetectSettings()),
+    )
+    counters, reads = WatchCounters(), []
+    with FakeCamera(pictures, clock=FakeClock()) as camera:
+        for frame in camera.frames():
+            reads += see_frame(frame, seeing, counters, is_lead=lambda _: False).done
+    reads += finish_passages(seeing, counters)
+    assert sorted(read.text.characters for read in reads) == sorted([ONE, TWO])
+    assert not any(read.abstained for read in reads)
+    assert counters.frames_passed > len(empty) // 2
+    assert counters.frames_looked + counters.frames_passed == len(pictures)

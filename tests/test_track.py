@@ -135,18 +135,20 @@ def test_each_detection_has_its_own_track_and_every_sighting_is_counted_once(fra
 HERE = plate(600, 300)
 
 
-def wanted_over(frames: int, *, certain=frozenset(), where=HERE, **settings):
+def wanted_over(frames: int, *, certain=frozenset(), calm=frozenset(), where=HERE, **settings):
     """Return the frames in which the crop of one plate was wanted."""
     tracker = Tracker(TrackSettings(**settings))
     steps = (
-        tracker.follow(seen(where), frame(index), certain=certain if index else frozenset())
+        tracker.follow(
+            seen(where), frame(index), certain=certain if index else frozenset(), calm=calm
+        )
         for index in range(frames)
     )
     return [index for index, step in enumerate(steps) if len(step.wanted)]
 
 
 def test_the_first_crops_are_read_one_after_the_other_then_ever_fewer():
-    assert wanted_over(16) == [0, 1, 2, 3, 5, 7, 9, 11, 14]
+    assert wanted_over(16) == [0, 1, 2, 3, 4, 6, 8, 10, 12, 14]
 
 
 def test_no_more_crops_are_read_than_the_settings_allow():
@@ -163,7 +165,16 @@ def test_a_certain_track_is_checked_when_it_was_out_of_sight():
         tracker.follow(seen(plate(600, 300)), frame(index))
     certain = frozenset({0})
     assert len(tracker.follow(seen(plate(600, 300)), frame(3), certain=certain).wanted) == 0
-    assert len(tracker.follow(seen(plate(600, 300)), frame(6), certain=certain).wanted) == 1
+    tracker.follow(seen(), frame(4), certain=certain)
+    assert len(tracker.follow(seen(plate(600, 300)), frame(5), certain=certain).wanted) == 1
+
+
+def test_frames_that_were_passed_over_are_no_time_out_of_sight():
+    tracker, certain = Tracker(TrackSettings()), frozenset({0})
+    steps = [tracker.follow(seen(HERE), frame(index), certain=certain) for index in range(0, 12, 2)]
+    assert sum(len(step.wanted) for step in steps) == 0
+    tracker.follow(seen(), frame(12), certain=certain)
+    assert len(tracker.follow(seen(HERE), frame(14), certain=certain).wanted) == 1
 
 
 @pytest.mark.parametrize(
@@ -285,14 +296,19 @@ SPOT = np.array([[100, 100], [180, 100], [180, 140], [100, 140]], np.float32)
 
 
 def test_after_the_first_looks_a_blurred_crop_is_put_off_but_not_for_long():
-    pictures = [STRIPES, *[blurred(STRIPES, 0.3)] * 16]
-    assert wanted_of(pictures, SPOT, choose_crops=False)[:6] == [0, 1, 2, 3, 5, 7]
-    assert wanted_of(pictures, SPOT)[:6] == [0, 1, 2, 3, 5 + PATIENCE_FRAMES, 11 + PATIENCE_FRAMES]
+    pictures = [*[STRIPES] * 3, *[blurred(STRIPES, 0.3)] * 14]
+    assert wanted_of(pictures, SPOT, choose_crops=False)[:6] == [0, 1, 2, 3, 4, 6]
+    assert wanted_of(pictures, SPOT)[:6] == [0, 1, 2, 3, 4, 6 + PATIENCE_FRAMES]
 
 
 def test_a_sharper_crop_is_read_at_once():
-    pictures = [blurred(STRIPES, 0.3)] * 4 + [STRIPES] * 2
-    assert wanted_of(pictures, SPOT) == [0, 1, 2, 3, 5]
+    pictures = [blurred(STRIPES, 0.3)] * 5 + [STRIPES] * 2
+    assert wanted_of(pictures, SPOT) == [0, 1, 2, 3, 4, 6]
+
+
+def test_after_a_sure_look_a_frame_is_left_out_but_never_the_first_look():
+    assert wanted_over(6, calm=frozenset({0})) == [0, 2, 4]
+    assert wanted_over(6, calm=frozenset({1})) == [0, 1, 2, 3, 4]
 
 
 def test_certain_tracks_are_read_again_only_to_compare():

@@ -5,6 +5,14 @@
 
 from agent.audit.files import CHECKPOINTS, ENTRIES, RecordFile
 from agent.audit.log import AuditLog
-from agent.audit.reader import LogReader, read_backlog
+from agent.audit.reader import LogReader, read_backlog, read_policy_history
 
-__all__ = ["CHECKPOINTS", "ENTRIES", "AuditLog", "LogReader", "RecordFile", "read_backlog"]
+__all__ = [
+    "CHECKPOINTS",
+    "ENTRIES",
+    "AuditLog",
+    "LogReader",
+    "RecordFile",
+    "read_backlog",
+    "read_policy_history",
+]

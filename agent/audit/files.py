@@ -163,8 +163,9 @@ class NoteFile:
     def recover(self) -> str:
         """Open the file, made where it is missing; cut a torn end; return the last whole note.
 
-        Only the last note can be torn. Damage before a whole one is left for the audit to find. The
-        next note waits for the cut, too.
+        Only the last note can be torn. Damage before a whole one is left for the audit to find. A
+        killed process may leave a note in memory only: the disk has it before the next is written,
+        else a power cut could leave the next one whole behind a torn one.
 
         Raises:
             OSError: The disk refuses.
@@ -177,6 +178,7 @@ class NoteFile:
             start, note = self._find_last(self._descriptor, self._disk.size_bytes(self._descriptor))
         self.size_bytes = start
         self._disk.truncate(self._descriptor, self.size_bytes)
+        self._disk.sync_data(self._descriptor)
         return note
 
     def close(self) -> None:

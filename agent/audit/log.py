@@ -19,7 +19,14 @@ from agent.base.clock import Clock, to_ms
 from agent.base.disk import SYSTEM_DISK, Disk, sync_names
 from agent.base.errors import ConfigError, DeviceError, IntegrityError, SpoolFullError
 from agent.base.segments import disk_errors
-from agent.trust.entries import Entry, Gap, decode_entries, decode_entry, encode_entry
+from agent.trust.entries import (
+    Entry,
+    Gap,
+    decode_entries,
+    decode_entry,
+    encode_entry,
+    times_of,
+)
 from agent.trust.header import FrameHeader
 from agent.trust.journal import encode_record, find_records
 from agent.trust.known import Known
@@ -32,6 +39,7 @@ from agent.trust.notes import (
     peek_checkpoint,
     require_head,
     sign_checkpoint,
+    unsigned_limit_ms,
 )
 
 log = logging.getLogger(__name__)
@@ -67,6 +75,8 @@ class AuditLog:
         self.latest_ms = 0
         """The latest time that any entry bears: time never runs back behind it."""
         self._tree = Tree()
+        self._unsigned: list[Entry] = []
+        """Those of this start that no signature covers."""
         self._failed = False
         self._known = Known()
         with disk_errors(directory):
@@ -108,17 +118,27 @@ class AuditLog:
     def append_all(self, entries: Sequence[Entry]) -> int:
         """Add entries with one write and one fdatasync; return the index of the first.
 
+        Unsigned entries that would span too long a time with these are signed before.
+
         Raises:
             SpoolFullError: The disk is full; nothing was added, it may be tried again.
             DeviceError: The disk failed; nothing was added, and this log takes no more.
         """
+        self._sign_in_time(entries)
         contents = [encode_entry(entry) for entry in entries]
         first = self._tree.size
         self._write(b"".join(encode_record(content) for content in contents))
         for entry, content in zip(entries, contents, strict=True):
             self._tree.append(leaf_hash(content))
             self.latest_ms = max(self.latest_ms, entry.at_ms)
+            self._unsigned.append(entry)
         return first
+
+    def _sign_in_time(self, entries: Sequence[Entry]) -> None:
+        """Sign what stands there where a clock that jumped, or a slow disk, asks for it."""
+        begin_ms, end_ms = times_of((*self._unsigned, *entries))
+        if self._unsigned and end_ms - begin_ms > unsigned_limit_ms(self._head.origin):
+            self.checkpoint()
 
     def checkpoint(self) -> str:
         """Return a signed note over all entries that the disk has; a new one only when they grew.
@@ -140,6 +160,7 @@ class AuditLog:
         with disk_errors(self._notes.path):
             self._notes.append(note)
         self._note, self._head = note, head
+        self._unsigned.clear()
         return note
 
     @property
@@ -226,6 +247,7 @@ class AuditLog:
         if torn_bytes:
             self._entries.cut_back()
         self.append_all([gap, *kept])
+        self.checkpoint()  # what this start adds is not to count as unsigned since the last one
         _tell(gap, self._entries.path)
 
 

@@ -3,16 +3,26 @@
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from agent.audit.files import CHECKPOINTS, ENTRIES, NoteFile, RecordFile
 from agent.base.disk import SYSTEM_DISK, Disk
 from agent.base.errors import IntegrityError
 from agent.base.segments import disk_errors
 from agent.trust.backlog import Backlog
-from agent.trust.entries import Entry, decode_entry
+from agent.trust.entries import Entry, HotlistSeen, PolicySeen, decode_entry
+from agent.trust.journal import find_records
 from agent.trust.merkle import Proof, leaf_hash
 from agent.trust.notes import peek_checkpoint, require_head
+from agent.trust.policy_history import NO_HISTORY, PolicyHistory, recount_policies
 from agent.trust.proofs import BLOCK_LEAVES, BlockTree
+
+_KINDS: Final = tuple(
+    msgspec.msgpack.encode(kind.__struct_config__.tag) for kind in (PolicySeen, HotlistSeen)
+)
+"""How the kinds stand in an entry, behind the byte of its array."""
 
 
 class LogReader:
@@ -138,3 +148,28 @@ def read_backlog(send: Path, disk: Disk = SYSTEM_DISK) -> Backlog:
     for content in RecordFile(send / ENTRIES, disk).follow():
         backlog.note_sent(decode_entry(content))
     return backlog
+
+
+def read_policy_history(directory: Path, disk: Disk = SYSTEM_DISK) -> PolicyHistory:
+    """Return what a log says of policies and hotlists, also behind a damaged place.
+
+    A log that is not there says nothing. Nothing is verified: opening the log does that. Few
+    entries are of these kinds, so the others are not decoded.
+
+    Raises:
+        IntegrityError: Such an entry is none.
+        DeviceError: The disk failed.
+    """
+    path = directory / ENTRIES
+    if not path.exists():
+        return NO_HISTORY
+    records = RecordFile(path, disk)
+    contents = [
+        content for batch in records.batches() for content in batch if _is_decision(content)
+    ]
+    contents += filter(_is_decision, find_records(records.rest()))
+    return recount_policies(map(decode_entry, contents))
+
+
+def _is_decision(content: bytes) -> bool:
+    return content.startswith(_KINDS, 1)

@@ -62,6 +62,10 @@ class ForwardClock:
         base_ms = self.raise_to(to_ms(wall))
         return wall if to_ms(wall) == base_ms else _exact(base_ms)
 
+    def now_ms(self) -> int:
+        """Tell the same in milliseconds since 1970-01-01 UTC, rounded down."""
+        return self.raise_to(to_ms(self._clock.now()))
+
     def raise_to(self, instant_ms: int) -> int:
         """Take note of a time that has certainly come; return the latest known one."""
         with self._lock:

@@ -6,7 +6,8 @@ HomeplateError             70
 ├── DeviceError            69  the unit: camera, clock, temperature
 ├── CredentialError        77  provisioning: keys and certificates
 ├── IntegrityError         65  stop and report: bytes that are not what they claim to be
-│   └── PolicyError        79  the city: a policy that a unit refuses, with the reason
+│   ├── PolicyError        79  the city: a policy that a unit refuses, with the reason
+│   └── UpdateError        80  the city: an application that a unit refuses, with the reason
 ├── SpoolFullError         73  the unit: disk or quota
 └── UplinkError            75  try again later
     └── RefusedError       76  the city said no; trying again changes nothing
@@ -57,10 +58,27 @@ class PolicyError(IntegrityError):
     Args:
         message: For people.
         reason: One word for machines: size, format, unknown-field, root, signature, expired,
-            not-yet-valid, rollback, fork, mix, hash, unit, policy, legal, models, hotlist-keys.
+            not-yet-valid, rollback, fork, mix, hash, unit, policy, legal, models, hotlist-keys,
+            sealing-key, application.
     """
 
     exit_code = 79
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class UpdateError(IntegrityError):
+    """An update of the application is refused; what runs goes on.
+
+    Args:
+        message: For people.
+        reason: One word for machines: downgrade, fork, failed, length, hash, size, damaged,
+            member, build, models, does-not-run.
+    """
+
+    exit_code = 80
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)

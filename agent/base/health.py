@@ -20,19 +20,22 @@ LIFETIMES: Final = (
 class WatchCounters:
     """What the watcher did since its start.
 
-    In the mode `all`, every passage is a hit or a read: passages = hits + reads. In `hits-only` it
-    is a hit or is forgotten: passages = hits + turned_away + unreadable, and the counters of
-    lifetimes add up to turned_away + unreadable. What is kept is sealed or dropped: alerts + ends
-    + reads = sealed + dropped.
+    Every passage is counted once: passages = hits + reads + turned_away + unreadable. The last two
+    never left memory, and the counters of lifetimes add up to them. In the mode `all` there are
+    only hits and reads, in `hits-only` no reads: what was seen is a hit, was turned away or was
+    unreadable. What is kept is sealed or dropped: alerts + ends + reads = sealed + dropped.
     """
 
     frames: int = 0
-    """That the camera gave: frames_looked + frames_motionless + frames_shed + failed_frames."""
+    """That the camera gave: frames_looked + frames_motionless + frames_passed + frames_shed +
+    failed_frames."""
     broken_frames: int = 0
     frames_looked: int = 0
     """Frames in which plates were looked for."""
     frames_motionless: int = 0
     """Frames that showed the same as the last one that was looked at."""
+    frames_passed: int = 0
+    """Frames that were passed over, soon after a look that left nothing to be read."""
     frames_shed: int = 0
     """Frames that were left out: the next one was there already, or the unit was behind or hot."""
     failed_frames: int = 0
@@ -46,7 +49,7 @@ class WatchCounters:
     passages: int = 0
     """Vehicles that passed."""
     unreadable: int = 0
-    """Passages whose read abstained; they are kept as reads in the mode `all`."""
+    """Passages whose read abstained and that never left memory."""
     alerts: int = 0
     """Hits told of: one a passage, most while the vehicle is in view."""
     ends: int = 0
@@ -54,9 +57,11 @@ class WatchCounters:
     withdrawn: int = 0
     """Ends of alerts that the vote over the whole passage does not confirm."""
     hits: int = 0
-    """Passages that were hits."""
+    """Passages of which alerts alone were kept, also one that was withdrawn at its end."""
     reads: int = 0
     """Passages kept as reads."""
+    reads_unreadable: int = 0
+    """Of the reads: those that abstained."""
     turned_away: int = 0
     """Readable passages that the gate did not let through; they never leave memory."""
     forgotten_within_1s: int = 0
@@ -69,6 +74,8 @@ class WatchCounters:
     forgotten_within_180s: int = 0
     forgotten_later: int = 0
     """Vehicles that stood in view for longer."""
+    passed_before_list: int = 0
+    """Passages that were over before any hotlist was in use."""
     hotlist_expired: int = 0
     """1 = the hotlist in use has expired: no alerts."""
     sealed: int = 0

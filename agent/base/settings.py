@@ -113,6 +113,8 @@ class DetectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Grey levels by which a place must change to count as moved."""
     longest_still_s: Annotated[float, Meta(ge=0.1, le=5)] = 0.5
     """A look is taken at least that often, also where nothing seems to move."""
+    quiet_interval_s: Annotated[float, Meta(ge=0, le=0.2)] = 0.05
+    """Where no plate is left to be read, frames sooner after the last look are passed over."""
 
 
 class TrackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -138,6 +140,13 @@ class ReadSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     probable than the reader's manifest asks."""
     min_frames_agreed: Annotated[int, Meta(ge=1, le=100)] = 2
     min_characters: Annotated[int, Meta(ge=1, le=16)] = 4
+    weigh_looks: bool = True
+    """A look at a plate counts by its size and by how sure it is; without, all count alike."""
+    certain_early: bool = True
+    """Two looks that are very sure together end the reading of a plate; without, it takes three."""
+    spare_looks: bool = True
+    """A doubtful look at a vehicle is repeated in the same frame only where that is likely to help;
+    without, as if there were no next frame."""
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

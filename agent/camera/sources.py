@@ -75,5 +75,10 @@ def _open_bare(
         return PictureFolder(folder, make_lores=make_lores, clock=clock, realtime=chosen.realtime)
     wish = Wish(size_px=chosen.size_px, frames_per_s=chosen.frames_per_s)
     return VideoFile(
-        chosen.source, make_lores=make_lores, clock=clock, realtime=chosen.realtime, wish=wish
+        chosen.source,
+        make_lores=make_lores,
+        clock=clock,
+        realtime=chosen.realtime,
+        waits=not settings.shedding.enabled,
+        wish=wish,
     )

@@ -41,6 +41,7 @@ class VideoFile:
         clock: Clock,
         started_at: datetime | None = None,
         realtime: bool = False,
+        waits: bool = False,
         threads: int = 1,
         wish: Wish | None = None,
     ) -> None:
@@ -53,6 +54,8 @@ class VideoFile:
             started_at: Instant of a file's first frame; without it, the file's own creation
                 time, or else now.
             realtime: Give the frames of a file at the pace they were recorded.
+            waits: A file in real time waits where it is not asked in time, and no frame is lost;
+                else it goes on as a camera does.
             threads: Of the decoder.
             wish: What a device is asked for.
 
@@ -65,6 +68,7 @@ class VideoFile:
         self._place = name_source(source)
         self._live = is_address(source) or is_device(source)
         self._clock, self._paced = clock, realtime and not self._live
+        self._waits = waits
         self._make_lores = make_lores
         self._broken = 0
         self._container = open_container(source, wish)
@@ -84,7 +88,7 @@ class VideoFile:
     @property
     def is_live(self) -> bool:
         """Whether frames come at a pace of their own."""
-        return self._live or self._paced
+        return self._live or (self._paced and not self._waits)
 
     @property
     def keeps_frames(self) -> bool:

@@ -31,6 +31,7 @@ COMMANDS = {
     "retire": ("agent.cli.retire", "the unit's end: destroys spool and keys, tells the city"),
     "gps": ("agent.cli.gps", "on a vehicle: keep the last positions for the watcher"),
     "egress": ("agent.cli.egress", "what may leave this unit: packet filter from the policy"),
+    "update": ("agent.cli.update", "another version of the application, in the other slot"),
     "models": ("agent.cli.models", "check the two networks against their manifest"),
 }
 """Name → module and one line of help; each module has `add_arguments` and `run`."""
@@ -60,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_order(sys.stdout)
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = next((word for word in given if not word.startswith("-")), "")
+    if not given:
+        build_parser([]).print_help(sys.stderr)
+        return ConfigError.exit_code
     try:
         args = build_parser([name]).parse_args(given)
         return int(importlib.import_module(COMMANDS[args.command][0]).run(args))

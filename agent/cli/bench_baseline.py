@@ -20,6 +20,7 @@ FIGURES: Final = {
     "truth.wrong": "wrong reads",
     "truth.right_per_minute": "vehicles read exactly a minute",
     "frames_motionless": "frames without motion",
+    "frames_passed": "frames passed over",
     "frames_shed": "frames shed",
     "peak_rss_mib": "memory, MiB",
 }

@@ -13,7 +13,8 @@ from agent.base.records import Frame, Plane
 from agent.camera import Camera, Source
 from agent.camera.pictures import PictureFolder
 from agent.camera.video import VideoFile
-from agent.cli.bench_meter import Kernel, Meter
+from agent.cli.bench_meter import Meter
+from agent.cli.bench_yardstick import Kernel
 from agent.vision.image import shrink_plane
 
 START: Final = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -58,6 +59,8 @@ class Laps:
     """Index of each lap's first frame."""
     gone_ns: int = 0
     """The clip's own time of all frames so far, also of those that nobody saw."""
+    frames: int = 0
+    """That the clip gave so far, also those that nobody saw."""
 
     def ends(self, gone_s: float) -> bool:
         """Say whether enough laps were done."""
@@ -79,12 +82,14 @@ class ClipCamera:
         self._place, self._clock, self._realtime = place, clock, realtime
         self._lores_width_px, self._laps, self._meter = lores_width_px, laps, meter
         self._broken = 0
-        self._first = self._open(self._date(0))
+        """In the laps that are over."""
+        self._lap = self._open(self._date(0))
+        """Only one at a time: a decoder holds 20 MB of pictures until it is forgotten."""
 
     @property
     def broken_frames(self) -> int:
         """Frames that could not be decoded so far."""
-        return self._broken + self._first.broken_frames
+        return self._broken + self._lap.broken_frames
 
     @property
     def is_live(self) -> bool:
@@ -94,7 +99,7 @@ class ClipCamera:
     @property
     def keeps_frames(self) -> bool:
         """As the decoder's."""
-        return self._first.keeps_frames
+        return self._lap.keeps_frames
 
     def frames(self) -> Iterator[Frame]:
         """Give the frames of all laps, as one clip.
@@ -102,16 +107,17 @@ class ClipCamera:
         Raises:
             InputError: The clip is broken.
         """
-        lap, gone_ns, index = self._first, 0, 0
+        gone_ns = index = 0
         while True:
             self._laps.first_frames.append(index)
             last: Frame | None = None
             step_ns, start_ns = USUAL_STEP_NS, 0
-            for frame in self._meter_decoding(lap):
+            for frame in self._meter_decoding(self._lap):
                 start_ns = frame.sensor_ns if last is None else start_ns
                 step_ns = frame.sensor_ns - last.sensor_ns if last else step_ns
                 last = frame
                 self._laps.gone_ns = gone_ns + frame.sensor_ns - start_ns + step_ns
+                self._laps.frames = index + 1
                 yield self._shift(frame, index, gone_ns, start_ns)
                 index += 1
                 if index == self._laps.max_frames:
@@ -119,8 +125,8 @@ class ClipCamera:
             gone_ns = self._laps.gone_ns
             if self._laps.ends(gone_ns / 1e9):
                 return
-            self._broken += lap.broken_frames if lap is not self._first else 0
-            lap = self._open(self._date(gone_ns))
+            self._broken += self._lap.broken_frames
+            self._lap = self._open(self._date(gone_ns))
 
     def _shift(self, frame: Frame, index: int, gone_ns: int, start_ns: int) -> Frame:
         """Return a lap's frame as one of the whole."""

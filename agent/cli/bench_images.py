@@ -109,7 +109,9 @@ def look_at(plane: Plane, picture: Picture, models: Models, *, lores_width_px: i
         corners=corners,
         votes=votes,
         abstained=tuple(
-            must_abstain(vote, agreed=1, settings=alone, threshold=models.reader.threshold)
+            must_abstain(
+                vote, agreed=1, share=1.0, settings=alone, threshold=models.reader.threshold
+            )
             for vote in votes
         ),
         wall_ms=(time.perf_counter_ns() - wall_ns) / 1e6,

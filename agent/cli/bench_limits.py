@@ -12,6 +12,13 @@ from agent.cli.bench_baseline import find_figure
 
 Tree = dict[str, Any]
 LIMIT_BYTES: Final = 1 << 20
+USUAL: Final = (
+    ("frames_unaccounted", 0, "No frame is lost in silence."),
+    ("rss_growth_mib", 4, "A unit runs for months: what grows for half an hour fills its memory."),
+)
+"""Figure, most, reason."""
+MAY_BE_MISSING: Final = {"rss_growth_mib"}
+"""Not measured in short runs."""
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +60,16 @@ def load_limits(path: Path) -> tuple[Limit, ...]:
             f"{path}: {error}; expected [[limit]] with clip, figure, at_most or at_least, reason"
         )
         raise ConfigError(message) from error
+
+
+def list_usual(reports: list[Tree]) -> tuple[Limit, ...]:
+    """Return the limits that every run must keep."""
+    return tuple(
+        Limit(clip=Path(report["clip"]).stem, figure=figure, at_most=most, reason=reason)
+        for report in reports
+        for figure, most, reason in USUAL
+        if figure not in MAY_BE_MISSING or report[figure] is not None
+    )
 
 
 def check_limits(reports: list[Tree], limits: tuple[Limit, ...]) -> list[Tree]:

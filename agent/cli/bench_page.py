@@ -77,7 +77,7 @@ def draw_head(tree: Tree) -> str:
 
 def draw_overview(clips: Sequence[Tree]) -> str:
     """Return one line a clip."""
-    heads = ("Clip", "Frames", "Shed", "Motionless", "CPU a frame", "In yardsticks",
+    heads = ("Clip", "Frames", "Shed", "Motionless", "Passed over", "CPU a frame", "In yardsticks",
              "Outside networks", "GFLOP a frame", "Read exactly a minute", "Exact", "Wrong",
              "Memory")  # fmt: skip
     rows = [
@@ -86,6 +86,7 @@ def draw_overview(clips: Sequence[Tree]) -> str:
             f"{clip['frames']}",
             f"{clip['frames_shed']}",
             f"{clip['frames_motionless']}",
+            f"{clip['frames_passed']}",
             f"{clip['road_cpu_ms_per_frame']:.2f} ms",
             f"{clip['kernels_per_frame']:.3f}",
             f"{100 * clip['share_outside_networks']:.0f} %",

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -9,8 +10,10 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime
 
+from agent.base.health import WatchCounters
 from agent.base.records import PlateRead
 from agent.cli.bench_boards import BOARDS, CAMERA_FPS, Heat, project
+from agent.cli.bench_clip import Moment
 from agent.cli.bench_run import Outcome
 from agent.cli.bench_truth import Comparison
 from agent.vision.manifest import Manifest
@@ -36,6 +39,8 @@ STAGES: Final = {
     "log": "log, with its syncs",
 }
 """Stage → what it does, in the order of the road."""
+LONG_RUN_S: Final = 120.0
+"""Of the clip's own time, before anything is said about the growth of memory."""
 HISTOGRAM_MS: Final = (0, 1, 2, 3, 4, 6, 8, 11, 15, 20, 30, 45, 65, 100, 150, 300, 1000)
 
 
@@ -57,8 +62,10 @@ def make_report(outcome: Outcome, manifest: Manifest, *, board: str | None, heat
         "clip": Path(outcome.order.clip).name,
         "realtime": outcome.order.realtime,
         "frames": counters.frames,
+        "frames_unaccounted": outcome.frames_given - count_frames(counters),
         "frames_looked": counters.frames_looked,
         "frames_motionless": counters.frames_motionless,
+        "frames_passed": counters.frames_passed,
         "frames_shed": counters.frames_shed,
         "frames_failed": counters.failed_frames,
         "broken_frames": counters.broken_frames,
@@ -83,6 +90,7 @@ def make_report(outcome: Outcome, manifest: Manifest, *, board: str | None, heat
         "latency_ms": describe_delays(outcome),
         "peak_rss_mib": outcome.peak_rss_mib,
         "start_rss_mib": outcome.start_rss_mib,
+        "rss_growth_mib": measure_growth(tally.moments),
         "gflop_per_frame": gflop,
         "board": describe_board(outcome, board, heat),
         "projected": describe_projections(gflop, spent["other_cpu_ms_per_frame"], outcome, board),
@@ -90,6 +98,25 @@ def make_report(outcome: Outcome, manifest: Manifest, *, board: str | None, heat
         "moments": [asdict(moment) for moment in tally.moments],
         "reads": [describe_read(read) for read in tally.listed],
     }
+
+
+def count_frames(counters: WatchCounters) -> int:
+    """Return how many frames the watcher can account for."""
+    seen = counters.frames_looked + counters.frames_motionless + counters.frames_passed
+    return seen + counters.frames_shed + counters.failed_frames
+
+
+def measure_growth(moments: Sequence[Moment]) -> float | None:
+    """Return by how many MiB the most memory of the last quarter exceeds that of the second.
+
+    In the first one buffers and caches are still being claimed. None = too short a run to say.
+    """
+    end_s = moments[-1].at_s if moments else 0.0
+    if end_s < LONG_RUN_S:
+        return None
+    early = [one.rss_mib for one in moments if end_s / 4 <= one.at_s < end_s / 2]
+    late = [one.rss_mib for one in moments if one.at_s >= end_s * 3 / 4]
+    return max(late) - max(early) if early else None
 
 
 def split_cpu(cpu_ms: dict[str, float]) -> dict[str, float]:

@@ -28,7 +28,7 @@ from agent.base.settings import (
 )
 from agent.cli.bench_meter import Meter
 from agent.cli.models import Models
-from agent.detect import Stillness
+from agent.detect import Pace, Stillness
 from agent.gate import GateRules
 from agent.pipeline.decisions import Renewal, Rules
 from agent.pipeline.keeping import Keeping
@@ -105,6 +105,7 @@ def make_seeing(models: Models, choices: Choices, meter: Meter, work: Work) -> S
             choices.read, alphabet=reader.alphabet, keep_crops=True, threshold=reader.threshold
         ),
         stillness=Stillness(choices.detect) if choices.detect.skip_motionless else None,
+        pace=Pace(choices.detect),
     )
 
 

@@ -18,7 +18,7 @@ from agent.base.records import Frame
 from agent.camera import Source
 from agent.camera.patient import PatientCamera
 from agent.cli.bench_clip import ClipCamera, ClipClock, Laps, MeteredSource, Moment, Unhurried
-from agent.cli.bench_meter import Kernel, Meter
+from agent.cli.bench_meter import Meter
 from agent.cli.bench_road import (
     Choices,
     Delays,
@@ -31,6 +31,7 @@ from agent.cli.bench_road import (
 )
 from agent.cli.bench_tally import Tally, forget_peak, read_memory_mib
 from agent.cli.bench_truth import Vehicle
+from agent.cli.bench_yardstick import Kernel
 from agent.cli.models import Models
 from agent.pipeline.committing import CommitThread
 from agent.pipeline.shedding import Shedding
@@ -72,6 +73,8 @@ class Outcome:
     wall_s: float
     clip_s: float
     """The clip's own time."""
+    frames_given: int
+    """By the clip."""
     peak_rss_mib: float
     start_rss_mib: float
     """Before the first frame: interpreter, libraries, networks."""
@@ -139,6 +142,7 @@ class _Run:
             process_ns=process_ns,
             wall_s=(time.monotonic_ns() - began_ns) / 1e9,
             clip_s=max(self.laps.gone_ns, 1) / 1e9,
+            frames_given=self.laps.frames,
             peak_rss_mib=read_memory_mib("VmHWM") or _peak_mib(),
             start_rss_mib=start_rss_mib,
         )

@@ -1,6 +1,12 @@
 """The figures of `bench video` as text for people."""
 
+from math import ceil
+from typing import Final
+
 from agent.cli.bench_report import STAGES, Tree
+
+MEMORY_TIMES: Final = 8
+"""So many times of a clip are shown with their memory."""
 
 
 def draw_clip(report: Tree, *, with_reads: bool) -> str:
@@ -18,7 +24,7 @@ def draw_clip(report: Tree, *, with_reads: bool) -> str:
 
 def draw_clips(reports: list[Tree]) -> str:
     """Return one line a clip."""
-    heads = ("clip", "frames", "shed", "still", "road ms", "kernels", "outside", "GFLOP")
+    heads = ("clip", "frames", "shed", "still", "passed", "road ms", "kernels", "outside", "GFLOP")
     more = ("reads/min", "exact/min", "exact", "wrong", "RSS")
     line = f"{heads[0]:<14}" + "".join(f"{head:>9}" for head in heads[1:])
     lines = [line + "".join(f"{head:>10}" for head in more)]
@@ -29,6 +35,7 @@ def draw_clips(reports: list[Tree]) -> str:
             f"{one['frames']:d}",
             f"{one['frames_shed']:d}",
             f"{one['frames_motionless']:d}",
+            f"{one['frames_passed']:d}",
             f"{one['road_cpu_ms_per_frame']:.2f}",
             f"{one['kernels_per_frame']:.3f}",
             f"{100 * one['share_outside_networks']:.0f} %",
@@ -53,7 +60,8 @@ def draw_speed(report: Tree) -> str:
     pace = "at the pace of the recording" if report["realtime"] else "as fast as it goes"
     rows = {
         "frames": f"{report['frames']} = {report['frames_looked']} looked at + "
-        f"{report['frames_motionless']} motionless + {report['frames_shed']} shed + "
+        f"{report['frames_motionless']} motionless + {report['frames_passed']} passed over + "
+        f"{report['frames_shed']} shed + "
         f"{report['frames_failed']} failed; {report['broken_frames']} broken ones left out",
         "frames a second": f"{report['frames_per_s']:.1f}, {pace}",
         "plates found": f"{report['plates_found']} (each in every frame)",
@@ -67,8 +75,20 @@ def draw_speed(report: Tree) -> str:
         "a read is kept": draw_kept(latency["kept"]),
         "memory": f"{report['peak_rss_mib']:.0f} MiB at most, {report['start_rss_mib']:.0f} before "
         "the first frame",
+        "over time": draw_memory(report),
     }
     return "\n".join([report["clip"], *(f"  {name:<18}{value}" for name, value in rows.items())])
+
+
+def draw_memory(report: Tree) -> str:
+    """Return the memory at a few times of the clip, and whether it grows."""
+    moments = report["moments"]
+    picked = moments[:: max(1, ceil(len(moments) / MEMORY_TIMES))]
+    shown = ", ".join(f"{one['rss_mib']:.0f}" for one in picked)
+    grown = report["rss_growth_mib"]
+    end = f"{moments[-1]['at_s']:.0f} s" if moments else "0 s"
+    said = "too short to say" if grown is None else f"{grown:+.1f} MiB"
+    return f"{shown} MiB in {end}; from the second quarter to the last: {said}"
 
 
 def draw_times(times: Tree | None, *, realtime: bool) -> str:

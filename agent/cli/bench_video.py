@@ -14,7 +14,7 @@ from agent.base.errors import ConfigError
 from agent.base.memory import return_freed
 from agent.cli.bench_baseline import compare_baseline, load_baseline, pick_figures
 from agent.cli.bench_boards import read_heat, read_model
-from agent.cli.bench_limits import check_limits, load_limits
+from agent.cli.bench_limits import check_limits, list_usual, load_limits
 from agent.cli.bench_page import draw_page
 from agent.cli.bench_report import Tree, describe_machine, make_report
 from agent.cli.bench_road import Choices
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace, *, root: Path = Path("/")) -> int:
         "machine": describe_machine(),
         "clips": reports,
         "compared": compare_baseline(reports, baseline) if baseline else [],
-        "limits": check_limits(reports, limits),
+        "limits": check_limits(reports, list_usual(reports)) + check_limits(reports, limits),
     }
     write_files(args, tree)
     print_tables(args, tree)

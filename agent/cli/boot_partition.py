@@ -36,7 +36,12 @@ class BootPartition(Protocol):
         ...
 
     def read(self, name: str) -> bytes:
-        """Return a file, from the disk and not from memory where that can be had.
+        """Return a file as the disk gives it back, not what the computer remembers of it.
+
+        After a `write` this shows that the bytes reached the card, or the disk with the image, and
+        come back from there. It does not show that they outlast the card's own memory: what its
+        controller answers is believed. Where the system knows no such wish (macOS), or the file
+        lies in memory anyway (tmpfs), it shows only that the right bytes were written.
 
         Raises:
             ConfigError: It is not there.
@@ -77,14 +82,10 @@ class MountedPartition:
         return (self._root / name).exists()
 
     def read(self, name: str) -> bytes:
-        """Return a file; what the computer remembers of it is dropped before."""
+        """Return a file; see `BootPartition.read`."""
         path = self._root / name
-        if hasattr(os, "posix_fadvise") and path.is_file():
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            finally:
-                os.close(descriptor)
+        if path.is_file():
+            forget_cached(path)
         return read_bounded(path, limit_bytes=_FILE_LIMIT_BYTES)
 
     def write(self, name: str, content: bytes) -> None:
@@ -122,10 +123,11 @@ class ImagePartition:
         return self._call("mdir", "-b", f"::/{name}").returncode == 0
 
     def read(self, name: str) -> bytes:
-        """Return a file."""
+        """Return a file; see `BootPartition.read`."""
         if not self.has(name):
             message = f"{self.place}: has no {name}"
             raise ConfigError(message)
+        forget_cached(self._image)
         return self._require("mtype", f"::/{name}").stdout
 
     def write(self, name: str, content: bytes) -> None:
@@ -182,6 +184,27 @@ class ImagePartition:
                 "install mtools; macOS: brew install mtools). A mounted partition needs nothing"
             )
             raise ConfigError(message) from error
+
+
+def forget_cached(path: Path) -> None:
+    """Have what the computer remembers of a file dropped, so that the next reader asks the disk.
+
+    Only what the disk has already can be dropped, so the file is synced first (posix_fadvise(2)).
+
+    Raises:
+        DeviceError: The disk does not take what is still to be written.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError as error:
+        message = f"{path}: the disk does not take it ({error.strerror})"
+        raise DeviceError(message) from error
+    finally:
+        os.close(descriptor)
 
 
 def open_target(target: Path) -> BootPartition:

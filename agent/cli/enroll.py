@@ -45,6 +45,10 @@ from agent.trust.policy import Endpoint
 from agent.uplink import Uplink
 
 BOOT_FOLDER = Path("/boot/firmware/homeplate")
+FLASH_AGAIN = (
+    "flash the unit's bundle: `homeplate flash BUNDLE TARGET`, with --again where the card or "
+    "image was wiped after it was flashed"
+)
 KEY_NAMES = ("tls", "watch", "send")
 _FOLDER_MODE = 0o700
 _TIMEOUT_S = 30.0
@@ -93,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     """
     clock, source = SystemClock(), args.source or BOOT_FOLDER
     if args.source and not (source / MANIFEST).exists():
-        message = f"--from {source}: no bundle there ({MANIFEST} is missing)"
+        message = f"--from {source}: no bundle there ({MANIFEST} is missing); {FLASH_AGAIN}"
         raise ConfigError(message)
     try:
         settings = install(source, args.config, clock)
@@ -119,7 +123,7 @@ def install(source: Path, config: Path, clock: Clock) -> Settings:
     """
     if not (source / MANIFEST).exists():
         if not config.exists():
-            message = f"{source}: no bundle there, and no {config}: flash the unit's bundle first"
+            message = f"{source}: no bundle there, and no {config}; {FLASH_AGAIN}"
             raise ConfigError(message)
         return load_settings(config)
     bundle = load_bundle(source, names=(SETTINGS, POLICY, ROOT))

@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.base.clock import SystemClock, from_ms, to_ms
 from agent.base.errors import ConfigError, CredentialError, DeviceError, InputError, IntegrityError
 from agent.base.files import read_bounded, read_secret, write_whole
-from agent.cli.hotlist_table import TABLE_LIMIT_BYTES, Table, read_table
+from agent.cli.hotlist_table import STATES, TABLE_LIMIT_BYTES, Table, read_table
 from agent.cli.key_files import (
     KEY_LIMIT_BYTES,
     choose_passphrase,
@@ -164,6 +164,7 @@ def _sign(args: argparse.Namespace, now: datetime) -> int:
     _write(args.out, content)
     print(f"{args.out}: {_describe(head)}, signed by {agency}")
     _tell_left_out(table)
+    _tell_doubts(table, decision)
     return 0
 
 
@@ -186,7 +187,11 @@ def _next_version(args: argparse.Namespace, issued_ms: int) -> int:
     """Return the list's version: units never go back to a lower one."""
     version = args.list_version or issued_ms // 1000
     if args.out.exists():
-        before = peek_hotlist(read_bounded(args.out, limit_bytes=HOTLIST_LIMIT_BYTES)).version
+        try:
+            content = read_bounded(args.out, limit_bytes=HOTLIST_LIMIT_BYTES)
+            before = peek_hotlist(content).version
+        except IntegrityError as error:
+            raise _name_list(args.out, error) from error
         if args.list_version is not None and version <= before:
             message = f"--list-version {version}: {args.out} has {before}; expected a higher one"
             raise ConfigError(message)
@@ -261,9 +266,17 @@ def _try_near_misses(args: argparse.Namespace) -> int:
 
 def _open_list(args: argparse.Namespace, decision: Decision) -> tuple[SignedHotlist, Hotlist]:
     content = read_bounded(args.list, limit_bytes=HOTLIST_LIMIT_BYTES)
-    head = open_hotlist(content, [key for _, key in decision.hotlist_keys])
-    require_purposes(head, decision.policy.purposes)
-    return head, index_hotlist(head, unpack_columns(head))
+    try:
+        head = open_hotlist(content, [key for _, key in decision.hotlist_keys])
+        require_purposes(head, decision.policy.purposes)
+        return head, index_hotlist(head, unpack_columns(head))
+    except IntegrityError as error:
+        raise _name_list(args.list, error) from error
+
+
+def _name_list(path: Path, error: IntegrityError) -> IntegrityError:
+    """Return the error with the file's name and what should be in it."""
+    return IntegrityError(f"{path}: {error}; expected what `homeplate hotlist sign` wrote")
 
 
 def _agency_of(key_id: bytes, decision: Decision) -> str | None:
@@ -298,6 +311,20 @@ def _write(path: Path, content: bytes) -> None:
 def _describe(head: SignedHotlist) -> str:
     ends = from_ms(head.expires_ms).strftime("%Y-%m-%d %H:%M UTC")
     return f"version {head.version}, {head.count:,} entries, until {ends}"
+
+
+def _tell_doubts(table: Table, decision: Decision) -> None:
+    """Say what may be a slip and is signed all the same: by numbers, no line is quoted."""
+    strange = sum(entry.state not in STATES for entry in table.entries if entry.state)
+    named = {agency.casefold() for agency, _ in decision.hotlist_keys}
+    others = sum(entry.agency.casefold() not in named for entry in table.entries)
+    doubts = (
+        (strange, "a state that is none of the USA, Canada or Mexico (as in CA, BC or MX-BCN)"),
+        (others, "an agency that the policy does not name; alerts show it as it stands here"),
+    )
+    for count, what in doubts:
+        if count:
+            print(f"note: {count} of {len(table.entries)} entries have {what}", file=sys.stderr)
 
 
 def _tell_left_out(table: Table) -> None:

@@ -22,6 +22,19 @@ ERRORS_TOLD: Final = 200
 AGENCY_CHARACTERS: Final = 64
 CASE_CHARACTERS: Final = 32
 STATE_CHARACTERS: Final = 6
+_CODES: Final = (
+    # US Postal Service, Publication 28, appendix B: states, district, territories
+    "AL AK AZ AR CA CO CT DE DC FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH "
+    "NJ NM NY NC ND OH OK OR PA RI SC SD "  # codespell:ignore
+    "TN TX UT VT VA WA WV WI WY AS GU MP PR VI US "
+    "AB BC MB NB NL NS NT NU ON PE QC SK YT "  # ISO 3166-2:CA
+    # ISO 3166-2:MX
+    "MX-AGU MX-BCN MX-BCS MX-CAM MX-CHH MX-CHP MX-CMX MX-COA MX-COL MX-DUR MX-GRO MX-GUA "
+    "MX-HID MX-JAL MX-MEX MX-MIC MX-MOR MX-NAY MX-NLE MX-OAX MX-PUE MX-QUE MX-ROO MX-SIN "
+    "MX-SLP MX-SON MX-TAB MX-TAM MX-TLA MX-VER MX-YUC MX-ZAC"
+)
+STATES: Final = frozenset(_CODES.split())
+"""Whatever else stands there may be a slip; matching does not look at the state."""
 _MINUTE_MS: Final = 60_000
 
 
@@ -98,6 +111,9 @@ def _split(line: str, names: Sequence[str]) -> Mapping[str, str]:
 def _read_heading(lines: Sequence[str], place: str) -> tuple[str, ...]:
     """Return the names of the columns; a heading that is no heading may be a plate: not quoted."""
     names = tuple(part.strip().lower() for part in lines[0].split(",")) if lines else ()
+    if len(names) == 1 and len(names[0].split(";")) == len(COLUMNS):
+        message = f"{place}: line 1: separated by semicolons; use commas: {','.join(COLUMNS)}"
+        raise InputError(message)
     if sorted(names) != sorted(COLUMNS):
         missing = sorted(set(COLUMNS) - set(names))
         found = f"without {', '.join(missing)}" if missing else "with another column, or one twice"

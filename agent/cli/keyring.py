@@ -21,7 +21,8 @@ from agent.base.errors import ConfigError, DeviceError
 from agent.base.files import read_bounded, read_secret, sync_directory
 from agent.trust.keys import Opener, encode_private_key, generate_opener, load_opener
 
-PERIOD: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+PERIOD: Final = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])(-[a-z0-9]{1,16})?")
+"""A month; a second key within one has a further word: 2026-11-b."""
 RECORD: Final = "record.jsonl"
 _KEY_LIMIT_BYTES: Final = 16_384
 _RECORD_LIMIT_BYTES: Final = 16_777_216
@@ -148,7 +149,9 @@ def _load(path: Path) -> Opener:
 
 def _require_name(name: str) -> None:
     if PERIOD.fullmatch(name) is None:
-        message = f"period: found {name!r}; expected 1 to 32 of a-z, 0-9 and -, as in 2026-11"
+        message = (
+            f"period: found {name!r}; expected a month as in 2026-11; for one key more 2026-11-b"
+        )
         raise ConfigError(message)
 
 

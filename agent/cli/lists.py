@@ -36,6 +36,7 @@ def build_lists(unit: Unit, clock: Clock, executor: Executor) -> HotlistPickup:
         memory=Path(unit.settings.state_directory) / "policy" / "watch",
         clock=clock,
         executor=executor,
+        logged_version=unit.history.hotlist_version,
     )
 
 

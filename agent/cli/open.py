@@ -49,6 +49,9 @@ from agent.trust.header import FrameHeader
 Item = StoredRead | StoredCrop | StoredAlert | StoredEnd
 
 _SUFFIXES: Final = (".seg", ".open")
+_ENDPOINTS: Final = ("endpoint.toml", "endpoint.json", "storage", "index.sqlite")
+"""One of these lies in an endpoint's folder, or in its storage."""
+_EXPECTED: Final = "segments of a unit or an endpoint's export"
 _HEAD: Final = (
     f"{'last seen (UTC)':<23}  {'unit':<16}  {'lane':<5}  {'plate':<16}  "
     f"{'weakest':>7}  {'frames':>6}  {'moved':<6}  note"
@@ -71,8 +74,8 @@ class Tally:
     damaged: int = 0
     refused: int = 0
     """Correct frames whose inside was altered or is not in the format."""
-    foreign: int = 0
-    """Sealed to another key."""
+    foreign: Counter[str] = field(default_factory=Counter)
+    """Sealed to another key, by the id of that key."""
     gone: Counter[str] = field(default_factory=Counter)
     """Frames of periods whose key was destroyed, by what there is to say of it."""
 
@@ -127,6 +130,9 @@ def run(args: argparse.Namespace) -> int:
             _print_item(header, item, tally)
     if tally.frames:
         print(_summary(tally, len(files)), file=sys.stderr if args.json else sys.stdout)
+    if not tally.frames and all(_is_unused(path, files) for path in args.paths):
+        message = f"{args.paths[0]}: nothing was received yet: no unit has sent a frame"
+        raise InputError(message)
     _complain(tally, ring)
     return 0
 
@@ -138,6 +144,7 @@ def _files(path: Path) -> tuple[Path, ...]:
             inside = sorted(file for file in path.rglob("*") if file.is_file())
             return tuple(file for file in inside if file.suffix in _SUFFIXES or _is_joined(file))
         path.stat()
+    _require_frames(path)
     return (path,)
 
 
@@ -203,7 +210,7 @@ def _open_counted(frame: SealedFrame, ring: KeyRing, tally: Tally, place: str) -
     try:
         items = open_items(frame, key)
     except CredentialError:
-        tally.foreign += 1
+        tally.foreign[frame.header.key_id.hex()] += 1
         return ()
     except IntegrityError as error:
         tally.refused += 1
@@ -217,7 +224,7 @@ def _count_closed(key_id: bytes, ring: KeyRing, tally: Tally) -> None:
     """Count a frame whose key is not at hand, for its reason."""
     period = ring.gone.get(key_id)
     if period is None:
-        tally.foreign += 1
+        tally.foreign[key_id.hex()] += 1
     else:
         what = f"{period.name} (key {period.key_id}, destroyed {period.destroyed_at})"
         tally.gone[what] += 1
@@ -329,10 +336,36 @@ def _summary(tally: Tally, files: int) -> str:
         "unfinished": tally.unfinished,
         "damaged": tally.damaged,
         "altered": tally.refused,
-        "sealed to another key": tally.foreign,
+        "sealed to another key": tally.foreign.total(),
         "key destroyed": tally.gone.total(),
     }
     return "opened: " + " · ".join(f"{name} {count}" for name, count in told.items() if count)
+
+
+def _require_frames(path: Path) -> None:
+    """Refuse a file that was named and is something else altogether, as a log.
+
+    Raises:
+        InputError: There is not one beginning of a frame in it.
+    """
+    if path.suffix in _SUFFIXES:
+        return  # what is left of a unit's own segment is told as damage
+    with _reading(path), path.open("rb") as file:
+        if path.stat().st_size == 0:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = content.find(MAGIC)
+    if found < 0:
+        message = f"{path}: these are no sealed frames; expected {_EXPECTED}"
+        raise InputError(message)
+
+
+def _is_unused(path: Path, files: Sequence[Path]) -> bool:
+    """Tell an endpoint's folder, or its export, into which nothing has come yet."""
+    if not path.is_dir():
+        return path.stat().st_size == 0
+    inside = [file for file in files if path in file.parents and file.stat().st_size]
+    return not inside and any((path / name).exists() for name in _ENDPOINTS)
 
 
 def _complain(tally: Tally, ring: KeyRing) -> None:
@@ -343,9 +376,10 @@ def _complain(tally: Tally, ring: KeyRing) -> None:
         )
         raise IntegrityError(message)
     if tally.foreign:
+        needed = ", ".join(f"{count} to {key_id}" for key_id, count in tally.foreign.items())
         message = (
-            f"frames sealed to another key than this one ({ring.describe()}): {tally.foreign}; "
-            "use the city's key of that time"
+            f"frames sealed to another key than this one ({ring.describe()}): {needed}; "
+            "use the city's key with that id, see `homeplate city keys list`"
         )
         raise CredentialError(message)
     if tally.gone:
@@ -353,7 +387,7 @@ def _complain(tally: Tally, ring: KeyRing) -> None:
         message = f"frames that nobody can open any more: {told}"
         raise CredentialError(message)
     if not (tally.frames or tally.unfinished):
-        message = "no sealed frames found; expected segments of a unit or an endpoint's export"
+        message = f"no sealed frames found; expected {_EXPECTED}"
         raise InputError(message)
 
 

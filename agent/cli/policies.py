@@ -13,7 +13,6 @@ from agent.cli.unit import Unit
 from agent.gate import GateRules
 from agent.pipeline.decisions import Renewal, Rules
 from agent.pipeline.pickup import HotlistPickup
-from agent.read import CERTAIN_LOOKS
 from agent.trust.bundle import Decision
 from agent.trust.entries import PolicySeen
 from agent.trust.policy import city_key, quota_bytes, retention_s
@@ -41,13 +40,23 @@ class WatchedPolicies:
 
     def renewal(self) -> Renewal:
         """Return what the policy in force says; see `Policies.renewal`."""
-        decision = self._unit.keeper.decision
-        self._lists.follow(list_rules(decision))
-        return renew(self._unit.settings, decision)
+        self._lists.follow(list_rules(self._unit.keeper.decision))
+        return renew_unit(self._unit)
 
 
-def renew(settings: Settings, decision: Decision) -> Renewal:
-    """Return what a policy means for a unit with these settings."""
+def renew_unit(unit: Unit) -> Renewal:
+    """Return what the policy in force means for a unit."""
+    return renew(unit.settings, unit.keeper.decision, stands_in=unit.keeper.is_behind)
+
+
+def renew(settings: Settings, decision: Decision, *, stands_in: bool = False) -> Renewal:
+    """Return what a policy means for a unit with these settings.
+
+    Args:
+        settings: Of the unit.
+        decision: The policy.
+        stands_in: Whether it only stands in for a newer one that is gone.
+    """
     policy = decision.policy
     retention = retention_s(policy)
     return Renewal(
@@ -60,6 +69,7 @@ def renew(settings: Settings, decision: Decision) -> Renewal:
             crops=policy.crops,
             retention_s=retention,
             expires_at=decision.expires_at,
+            stands_in=stands_in,
             commit_interval_s=settings.spool.commit_interval_s,
         ),
         city_key=city_key(policy),
@@ -67,7 +77,7 @@ def renew(settings: Settings, decision: Decision) -> Renewal:
         segments=limit_segment_age(settings.spool, retention),
         quota_bytes=quota_bytes(policy),
         keep_crops=policy.crops != "none",
-        certain_looks=max(CERTAIN_LOOKS, policy.min_hit_frames),
+        certain_looks=policy.min_hit_frames,
     )
 
 

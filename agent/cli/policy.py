@@ -7,7 +7,7 @@ key of its own. Nothing here needs a network; folders and files go round on a st
 import argparse
 from pathlib import Path
 
-from agent.cli.policy_edit import diff, edit
+from agent.cli.policy_edit import diff, discard, edit
 from agent.cli.policy_init import init, make_office_key, replace_offices
 from agent.cli.policy_page import render
 from agent.cli.policy_sign import publish, sign, verify
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_key(actions.add_parser("key", help="an office makes its signing key"))
     _add_init(actions.add_parser("init", help="begin a city's folder of policies"))
     _add_edit(actions.add_parser("edit", help="change the policy: a draft for signing"))
+    _add_discard(actions.add_parser("discard", help="drop the draft; what is published stays"))
     _add_diff(actions.add_parser("diff", help="say in plain words what the draft changes"))
     _add_sign(actions.add_parser("sign", help="sign the draft with one office's key"))
     _add_verify(actions.add_parser("verify", help="judge a bundle as a unit would"))
@@ -46,14 +47,16 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the city's folder of policies")
 
 
-def _add_changes(parser: argparse.ArgumentParser) -> None:
+def _add_changes(parser: argparse.ArgumentParser, *, first: bool) -> None:
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="PATH=VALUE",
         dest="assignments",
-        help="set one field, as in retention.reads=30d; may be repeated",
+        type=_read_assignment,
+        help="set one field, as in retention.reads=30d (the longest life on the unit); "
+        "may be repeated",
     )
     parser.add_argument("--from", type=Path, metavar="FILE", dest="source", help="JSON with fields")
     parser.add_argument(
@@ -68,8 +71,29 @@ def _add_changes(parser: argparse.ArgumentParser) -> None:
         metavar="AGENCY=FILE",
         help="public key that may sign hotlists; named ones replace all before",
     )
+    parser.add_argument(
+        "--application",
+        action="append",
+        metavar="FILE",
+        help="archive that units are to install, one for each kind of machine; none = no update",
+    )
+    parser.add_argument(
+        "--sealing-key",
+        type=Path,
+        required=first,
+        metavar="FILE",
+        help="public half, as `homeplate city keys make` wrote it: reads are sealed to it",
+    )
     parser.add_argument("--valid-days", type=int, metavar="N", help="valid for so long from now")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be")
+
+
+def _read_assignment(text: str) -> str:
+    """Return the text where it is an assignment; without this argparse blames the next word."""
+    if "=" not in text:
+        message = f"found {text}; expected PATH=VALUE in one word, as in {text}=2"
+        raise argparse.ArgumentTypeError(message)
+    return text
 
 
 def _add_root(parser: argparse.ArgumentParser) -> None:
@@ -110,27 +134,26 @@ def _add_init(parser: argparse.ArgumentParser) -> None:
         help="endpoint.json, as `homeplate-endpoint init` wrote it",
     )
     parser.add_argument(
-        "--sealing-key",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="public half, as `homeplate city keys make` wrote it",
-    )
-    parser.add_argument(
         "--office",
         action="append",
         metavar="NAME=FILE",
         help=f"public key of an office; at least three, for example {', '.join(OFFICES)}",
     )
     parser.add_argument("--threshold", type=int, default=2, help="signatures that are needed (2)")
-    _add_changes(parser)
+    _add_changes(parser, first=True)
     parser.set_defaults(act=init)
 
 
 def _add_edit(parser: argparse.ArgumentParser) -> None:
     _add_folder(parser)
-    _add_changes(parser)
+    _add_changes(parser, first=False)
     parser.set_defaults(act=edit)
+
+
+def _add_discard(parser: argparse.ArgumentParser) -> None:
+    _add_folder(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be")
+    parser.set_defaults(act=discard)
 
 
 def _add_diff(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
     policy.json         the draft, in the bytes that are signed
     models.toml         manifest of the models that units may use
     hotlist-keys.json   who may sign hotlists
+    application.json    which application units are to install; only where there is an update
     pending.bundle      the draft on its way round the offices
     current.bundle      what was published last: this is what units get
     root.json           the offices and their keys, for the units' flash bundles
@@ -21,6 +22,7 @@ from agent.base.files import read_bounded, write_whole
 from agent.cli.policy_draft import decode_draft, find_gap
 from agent.trust.bundle import Decision, open_bundle, trust_root
 from agent.trust.bundle_files import (
+    APPLICATION_FILE,
     BUNDLE_LIMIT_BYTES,
     FILES,
     POLICY_FILE,
@@ -78,7 +80,7 @@ class Book:
         return (read_bounded(self.folder / ROOT, limit_bytes=BUNDLE_LIMIT_BYTES),)
 
     def files(self) -> BundleFiles:
-        """Return the draft's three files.
+        """Return the draft's files.
 
         Raises:
             ConfigError: One is missing.
@@ -86,7 +88,21 @@ class Book:
         policy, models, hotlist_keys = (
             read_bounded(self.folder / name, limit_bytes=BUNDLE_LIMIT_BYTES) for name in FILES
         )
-        return BundleFiles(policy=policy, models=models, hotlist_keys=hotlist_keys)
+        return BundleFiles(
+            policy=policy,
+            models=models,
+            hotlist_keys=hotlist_keys,
+            application=self.application(),
+        )
+
+    def application(self) -> bytes:
+        """Return the draft's application, empty where it names none.
+
+        Raises:
+            ConfigError: It cannot be read.
+        """
+        path = self.folder / APPLICATION_FILE
+        return read_bounded(path, limit_bytes=BUNDLE_LIMIT_BYTES) if path.exists() else b""
 
     def why_idle(self) -> str:
         """Return why there is nothing to sign, and what to do; for while nothing is pending.
@@ -104,23 +120,26 @@ class Book:
             return f"the draft is not ready: {missing}; mend it with `homeplate policy edit`"
         return "the draft was changed by hand; look at it and save it with `homeplate policy edit`"
 
-    def find_stray(self) -> str:
+    def find_stray(self, name: str = PENDING) -> str:
         """Return in what the draft differs from what is pending, empty where it does not.
+
+        Args:
+            name: `CURRENT` = from what is published.
 
         Raises:
             ConfigError, PolicyError: A file cannot be read.
         """
-        pending = self.pending
-        if pending is None or not (self.folder / POLICY_FILE).exists():
+        known, what = self.bundle(name), "pending" if name == PENDING else "published"
+        if known is None or not (self.folder / POLICY_FILE).exists():
             return ""  # a pending bundle that goes round alone has no draft beside it
         files = self.files()
-        if files == pending.files:
+        if files == known.files:
             return ""
-        pairs = zip(files.named().items(), pending.files.named().values(), strict=True)
-        names = [name for (name, content), other in pairs if content != other]
+        ours, theirs = files.named(), known.files.named()
+        names = [part for part in {**ours, **theirs} if ours.get(part) != theirs.get(part)]
         missing = self._judge_draft(files)
         ready = f", and it is not ready: {missing}" if missing else ""
-        return f"the draft ({', '.join(names)}) is not what is pending{ready}"
+        return f"the draft ({', '.join(names)}) is not what is {what}{ready}"
 
     def _judge_draft(self, files: BundleFiles) -> str:
         """Return what is missing or wrong in a draft, empty when it is ready."""
@@ -151,6 +170,8 @@ class Book:
         """
         for name, content in files.named().items():
             self.write(name, content)
+        if not files.application:
+            (self.folder / APPLICATION_FILE).unlink(missing_ok=True)
 
     def read_draft(self) -> dict[str, Any]:
         """Return the draft's fields.
@@ -175,6 +196,19 @@ class Book:
         self.write_draft(files)
         self.write(PENDING, encode_bundle(bundle))
         return bundle
+
+    def go_back(self, current: Bundle) -> None:
+        """Make what is published the draft again; nothing is pending then.
+
+        Raises:
+            DeviceError: The disk refuses.
+        """
+        self.write_draft(current.files)
+        try:
+            (self.folder / PENDING).unlink(missing_ok=True)
+        except OSError as error:
+            message = f"{self.folder / PENDING}: cannot be removed ({error.strerror})"
+            raise DeviceError(message) from error
 
     def publish(self, *, now: datetime) -> Decision:
         """Make the pending bundle the current one, once units would take it.

@@ -12,9 +12,10 @@ from agent.base.errors import ConfigError, CredentialError, PolicyError
 from agent.base.files import read_bounded
 from agent.base.texts import show
 from agent.cli.policy_book import CURRENT, ROOT
-from agent.cli.policy_words import Change, find_changes, tell_changes
+from agent.cli.policy_words import LABELS, Change, find_changes, tell_changes
 from agent.trust.bundle import open_bundle, trust_root
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES, Bundle, parse_bundle
+from agent.trust.policy import parse_policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,11 @@ class Comparison:
     changes: tuple[Change, ...]
     basis: str
     """What it was compared with, or why with nothing."""
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether the changes are all that the policy says."""
+        return len(self.changes) == len(LABELS)
 
     def tell(self) -> str:
         """Return it as lines for a terminal."""
@@ -40,8 +46,7 @@ def compare(path: Path, pending: Bundle, *, root: Path | None = None) -> Compari
     """
     current, root = path.parent / CURRENT, root or path.parent / ROOT
     if path.name == CURRENT or not current.exists():
-        missing = "this is what is published" if path.name == CURRENT else f"{current} is not there"
-        return _with_nothing(pending, missing)
+        return _with_nothing(pending, _why_first(path, pending))
     try:
         before, signed_by = _open_before(current, root)
     except (ConfigError, CredentialError, PolicyError) as error:
@@ -50,6 +55,16 @@ def compare(path: Path, pending: Bundle, *, root: Path | None = None) -> Compari
         return _with_nothing(pending, f"{path} does not follow on {current}: it has other roots")
     basis = f"compared with {current}, signed by {', '.join(signed_by)} under {root}:"
     return Comparison(changes=find_changes(before, pending), basis=show(basis))
+
+
+def _why_first(path: Path, pending: Bundle) -> str:
+    """Return why there is no policy before."""
+    if path.name == CURRENT:
+        return "this is what is published"
+    version = parse_policy(pending.files.policy, place=str(path)).version
+    if version == 1:
+        return "this is the city's first policy"
+    return f"{path.parent / CURRENT} is not there, although this is policy {version}"
 
 
 def _with_nothing(pending: Bundle, reason: str) -> Comparison:

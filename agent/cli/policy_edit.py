@@ -16,7 +16,7 @@ from typing import Any, Final
 from agent.base.clock import SystemClock
 from agent.base.errors import ConfigError, PolicyError
 from agent.base.files import read_bounded
-from agent.cli.key_files import read_named_keys
+from agent.cli.key_files import read_named_keys, read_public_key
 from agent.cli.model_folder import MANIFEST_LIMIT_BYTES, MANIFEST_NAME, find_folder
 from agent.cli.policy_book import CURRENT, PENDING, Book, find_pending, load_bundle
 from agent.cli.policy_compare import Comparison, compare
@@ -26,8 +26,10 @@ from agent.cli.policy_draft import (
     find_gap,
     is_same,
     renew_fields,
+    require_own_sealing_key,
 )
 from agent.cli.policy_fields import set_field
+from agent.cli.update_release import release_of
 from agent.trust.bundle_files import (
     BUNDLE_LIMIT_BYTES,
     HOTLIST_KEYS_FILE,
@@ -37,6 +39,7 @@ from agent.trust.bundle_files import (
 )
 from agent.trust.publishing import review_standing
 
+SUITE: Final = "P256-HKDF-SHA256-AES256GCM"
 EDITOR: Final = "nano"
 """Where neither VISUAL nor EDITOR says which one."""
 REFUSED: Final = "policy.refused.json"
@@ -47,8 +50,8 @@ def edit(args: argparse.Namespace) -> None:
     """Change the draft by `--set`, `--from` or in an editor, and make it ready for signing."""
     book = Book(args.folder)
     fields = book.read_draft()
-    quiet = args.assignments or args.source or args.models or args.hotlist_key or args.valid_days
-    if quiet:
+    named = (args.models, args.hotlist_key, args.sealing_key, args.valid_days, args.application)
+    if args.assignments or args.source or any(named):
         _take(book, change_fields(fields, args), args)
         return
     written = _edit_by_hand(encode_draft(fields))
@@ -74,23 +77,61 @@ def diff(args: argparse.Namespace) -> None:
     print(json.dumps(asdict(found)) if args.json else found.tell())
 
 
+def discard(args: argparse.Namespace) -> None:
+    """Drop the draft and what is pending; the draft is what was published last again.
+
+    Raises:
+        ConfigError: Nothing is published: there is nothing to go back to.
+        DeviceError: The disk refuses.
+    """
+    book = Book(args.folder)
+    current = book.bundle(CURRENT)
+    if current is None:
+        message = f"{args.folder}: nothing is published to go back to; `homeplate policy edit`"
+        raise ConfigError(message)
+    dropped = book.pending
+    if dropped is None and book.files() == current.files:
+        print(f"nothing to discard: {book.why_idle()}")
+        return
+    if args.dry_run:
+        print("the draft would be dropped; nothing was written")
+        return
+    book.go_back(current)
+    tell_dropped(dropped)
+    print("the draft is dropped; it is what was published last again")
+
+
 def change_fields(fields: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields with what `--from` and `--set` say.
+    """Return the fields with what `--from`, `--sealing-key` and `--set` say.
 
     Raises:
         ConfigError: The file is no draft, or there is no such field.
+        CredentialError: The sealing key is none.
     """
     changed = decode_draft(encode_draft(fields), "the draft")
     if args.source:
         content = read_bounded(args.source, limit_bytes=BUNDLE_LIMIT_BYTES)
         changed |= decode_draft(content, str(args.source))
+    if args.sealing_key:
+        changed["sealing"] = describe_sealing(args.sealing_key)
     for assignment in args.assignments:
         set_field(changed, assignment)
     return changed
 
 
+def describe_sealing(public: Path) -> dict[str, str]:
+    """Return the field `sealing` for the public half of a city's key.
+
+    Raises:
+        ConfigError: The file is missing.
+        CredentialError: It holds something else.
+    """
+    text = b64encode(read_public_key(public).spki).decode()
+    return {"suite": SUITE, "public_key": text}
+
+
 def collect_parts(book: Book, args: argparse.Namespace, policy: bytes) -> BundleFiles:
-    """Return a draft: the policy, the models' manifest and the keys for hotlists, named or kept.
+    """Return a draft: policy, models' manifest, keys for hotlists, application; named or kept.
 
     Raises:
         ConfigError: A file is missing.
@@ -111,6 +152,7 @@ def collect_parts(book: Book, args: argparse.Namespace, policy: bytes) -> Bundle
         policy=policy,
         models=read_bounded(models, limit_bytes=MANIFEST_LIMIT_BYTES),
         hotlist_keys=content,
+        application=release_of(args.application) if args.application else book.application(),
     )
 
 
@@ -127,12 +169,20 @@ def save_draft(
             nothing was written.
         DeviceError: The disk refuses.
     """
+    require_own_sealing_key(files, roots)
     dropped = book.pending
     missing = find_gap(files, place="the draft", now=now)
     newest = book.newest
     if missing and newest is not None:  # only a first draft is written bit by bit
         message = f"{missing}; nothing was changed"
         raise ConfigError(message)
+    current = book.bundle(CURRENT)
+    if dropped is not None and current is not None and _is_back(current, files, roots):
+        if not dry_run:
+            book.go_back(current)
+            tell_dropped(dropped)
+        print("this is what is published already: nothing to sign, and nothing is pending")
+        return True
     if newest is not None and is_same(newest.files, files):
         print("nothing changes; what was there stays, with its signatures")
         return False
@@ -141,12 +191,20 @@ def save_draft(
         print(f"{what}; nothing was written")
     elif missing:
         book.write_draft(files)
-        print(f"written, but not ready for signing: {missing}", file=sys.stderr)
+        print(f"the draft is written. It is not ready for signing: {missing}", file=sys.stderr)
+        print(f"next: homeplate policy edit {book.folder}", file=sys.stderr)
     else:
         pending = book.put_up(files, roots)
         tell_dropped(dropped)
         tell_pending(book, pending)
+        print(f"ready: {review_standing(pending).present.threshold} offices sign it now, each with")
+        print(f"  homeplate policy sign {book.folder} --key FILE")
     return True
+
+
+def _is_back(current: Bundle, files: BundleFiles, roots: tuple[bytes, ...]) -> bool:
+    """Tell whether a draft says what is published, by the same offices."""
+    return is_same(current.files, files) and roots == current.roots
 
 
 def tell_dropped(dropped: Bundle | None) -> None:
@@ -165,9 +223,9 @@ def tell_pending(book: Book, pending: Bundle) -> None:
     print(compare(book.folder / PENDING, pending).tell())
 
 
-def warn_of_stray(book: Book) -> None:
-    """Say that somebody has changed the draft past what is pending."""
-    stray = book.find_stray()
+def warn_of_stray(book: Book, name: str = PENDING) -> None:
+    """Say that somebody has changed the draft past what is pending, or what `name` holds."""
+    stray = book.find_stray(name)
     if stray:
         print(f"note: {stray}; `homeplate policy edit` makes it pending", file=sys.stderr)
 

@@ -1,7 +1,6 @@
 """Beginning a city's folder of policies, and its offices: their keys, the first draft, new keys."""
 
 import argparse
-from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,15 +13,20 @@ from agent.cli.key_files import (
     choose_passphrase,
     read_named_key,
     read_named_keys,
-    read_public_key,
     require_new,
     write_new,
 )
 from agent.cli.policy_book import CURRENT, ROOT, ROOT_DAYS, Book
-from agent.cli.policy_draft import decode_draft, encode_draft, renew_fields
+from agent.cli.policy_draft import (
+    decode_draft,
+    encode_draft,
+    renew_fields,
+    require_own_sealing_key,
+)
 from agent.cli.policy_edit import (
     change_fields,
     collect_parts,
+    describe_sealing,
     save_draft,
     tell_dropped,
     tell_pending,
@@ -35,6 +39,7 @@ from agent.trust.signatures import PublicKey
 from agent.trust.terms import Legal
 
 VALID_DAYS: Final = 365
+OFFICES_LEAST: Final = 3
 DEFAULTS: Final[Mapping[str, Any]] = {
     "mode": "hits-only",
     "crops": "hits",
@@ -70,6 +75,12 @@ def init(args: argparse.Namespace) -> None:
         message = f"{args.folder}: a policy lies there already; see `homeplate policy edit`"
         raise ConfigError(message)
     named = read_named_keys(args.office, "--office")
+    if len(named) < OFFICES_LEAST:
+        message = (
+            f"--office: found {len(named)}; name three offices or more, each with its own key: "
+            "--office police=police.pub --office city-manager=… --office clerk=…"
+        )
+        raise ConfigError(message)
     expires_at = now + timedelta(days=ROOT_DAYS)
     root = compose_root(named, threshold=args.threshold, version=1, expires_at=expires_at)
     valid_days = args.valid_days or VALID_DAYS
@@ -96,9 +107,14 @@ def replace_offices(args: argparse.Namespace) -> None:
     fields = renew_fields(book.read_draft(), current, now=now, valid_days=None)
     dropped, draft = book.pending, book.files()
     files = BundleFiles(
-        policy=encode_draft(fields), models=draft.models, hotlist_keys=draft.hotlist_keys
+        policy=encode_draft(fields),
+        models=draft.models,
+        hotlist_keys=draft.hotlist_keys,
+        application=draft.application,
     )
-    pending = book.put_up(files, (*current.roots, root))
+    roots = (*current.roots, root)
+    require_own_sealing_key(files, roots)
+    pending = book.put_up(files, roots)
     tell_dropped(dropped)
     tell_pending(book, pending)
     print("two of the offices before and two of those from now on have to sign")
@@ -108,14 +124,13 @@ def _first_fields(args: argparse.Namespace) -> dict[str, Any]:
     endpoint = decode_draft(
         read_bounded(args.endpoint, limit_bytes=BUNDLE_LIMIT_BYTES), str(args.endpoint)
     )
-    sealing = b64encode(read_public_key(args.sealing_key).spki).decode()
     return {
         "version": 1,
         "city": args.city,
         "issued_at": "",
         "expires_at": "",
         **endpoint,
-        "sealing": {"suite": "P256-HKDF-SHA256-AES256GCM", "public_key": sealing},
+        "sealing": describe_sealing(args.sealing_key),
         **DEFAULTS,
         "legal": dict.fromkeys(Legal.__struct_fields__, ""),
     }

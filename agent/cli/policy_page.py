@@ -5,13 +5,15 @@ that every unit reports: whoever reads the page can hold the city to it.
 """
 
 import argparse
+import sys
 from datetime import datetime
 from html import escape
 from typing import Final
 
 from agent.base.errors import DeviceError
 from agent.base.files import read_bounded, write_whole
-from agent.cli.policy_book import find_bundle, judge, published_before
+from agent.cli.policy_book import PENDING, Book, find_bundle, judge, published_before
+from agent.cli.policy_edit import warn_of_stray
 from agent.cli.policy_words import LABELS, describe_bundle
 from agent.trust.bundle import Decision
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES, Bundle, parse_bundle
@@ -69,6 +71,10 @@ def render(args: argparse.Namespace) -> None:
         message = f"{args.out}: cannot be written ({error.strerror})"
         raise DeviceError(message) from error
     print(f"{args.out}: policy {decision.version}, hash {decision.policy_hash.hex()}")
+    if path.name == PENDING:
+        print("note: it is signed, and not published yet", file=sys.stderr)
+    if args.path.is_dir():
+        warn_of_stray(Book(args.path), path.name)
 
 
 def draw_page(bundle: Bundle, decision: Decision) -> str:
@@ -88,7 +94,10 @@ def draw_page(bundle: Bundle, decision: Decision) -> str:
 <main>
 <h1>{title}</h1>
 {_draw_identity(decision)}
-{_draw_table("What is kept, and for how long", KEPT, said)}
+{_draw_table("What is kept on the units, and for how long", KEPT, said)}
+<p>Retention is the longest time for which a unit keeps what it has sealed. In the city's own
+storage nothing is deleted by age: what was sealed in a period can be opened until the city destroys
+the key of that period.</p>
 {_draw_purposes(decision)}
 {_draw_table("Where it goes", SENT, said)}
 <p>Reads are encrypted on the camera unit and can be opened by the city alone. The units send them

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from agent.base.clock import SystemClock
-from agent.base.errors import ConfigError, CredentialError, DeviceError
+from agent.base.errors import ConfigError, CredentialError, DeviceError, PolicyError
 from agent.base.files import read_bounded, read_secret, write_whole
 from agent.cli.key_files import KEY_LIMIT_BYTES, read_passphrase
 from agent.cli.policy_book import (
@@ -27,6 +27,7 @@ from agent.cli.policy_book import (
     published_before,
 )
 from agent.cli.policy_compare import compare
+from agent.cli.policy_draft import require_own_sealing_key
 from agent.cli.policy_edit import warn_of_stray
 from agent.cli.policy_words import find_changes, tell_facts
 from agent.trust.bundle import Decision, open_bundle, trust_root
@@ -50,6 +51,7 @@ def sign(args: argparse.Namespace) -> None:
     """Show what changes, ask, and add one office's signature."""
     path = find_pending(args.path)
     bundle = load_bundle(path)
+    require_own_sealing_key(bundle.files, bundle.roots)
     public, make = _external(args, bundle) if args.external else _from_file(args)
     office = _office_of(public, bundle)
     if args.path.is_dir():
@@ -58,8 +60,10 @@ def sign(args: argparse.Namespace) -> None:
         print(f"{office} has signed this already; nothing was written")
         print(tell_standing(bundle))
         return
-    print(compare(path, bundle, root=args.root).tell())
-    print(f"whatever changes, this is what you sign:\n{tell_facts(bundle)}")
+    found = compare(path, bundle, root=args.root)
+    print(found.tell())
+    if not found.shows_all:
+        print(f"whatever changes, this is what you sign:\n{tell_facts(bundle)}")
     if not args.yes:
         _ask(office)
     signed = add_signature(bundle, key=public, sign=make)
@@ -112,7 +116,9 @@ def publish(args: argparse.Namespace) -> None:
 
 def _publish_pending(book: Book, pending: Bundle, *, now: datetime, dry_run: bool) -> None:
     if not review_standing(pending).complete:
-        print(tell_standing(pending), file=sys.stderr)
+        message = f"{book.folder / PENDING}: the policy is not signed by enough offices: "
+        message += tell_standing(pending).replace("\n", "; ")
+        raise PolicyError(message, reason="signature")
     if dry_run:
         place = str(book.folder / PENDING)
         decision = judge(encode_bundle(pending), book.bundle(CURRENT), now=now, place=place)

@@ -11,6 +11,7 @@ import msgspec
 from agent.trust.bundle_files import Bundle, parse_hotlist_keys
 from agent.trust.policy import RETENTION_S, Policy, parse_policy
 from agent.trust.publishing import office_names
+from agent.trust.release import parse_release
 from agent.trust.terms import PURPOSES
 
 LABELS: Final = {
@@ -31,9 +32,9 @@ LABELS: Final = {
     "purposes": "allowed purposes of hotlist entries",
     "min_hit_confidence": "least confidence of every character of a hit",
     "min_hit_frames": "least number of looks that agree on a hit",
-    "retention.hits": "retention of hits",
-    "retention.reads": "retention of reads",
-    "retention.crops": "retention of pictures",
+    "retention.hits": "retention of hits on the unit",
+    "retention.reads": "retention of reads on the unit",
+    "retention.crops": "retention of pictures of reads on the unit",
     "quota.hits_bytes": "room for hits on the unit",
     "quota.reads_bytes": "room for reads on the unit",
     "quota.crops_bytes": "room for pictures on the unit",
@@ -49,6 +50,7 @@ LABELS: Final = {
     "legal.retention_and_destruction": "retention and destruction (G)",
     "models": "models that may be used (hash of their manifest)",
     "hotlist": "who may sign hotlists",
+    "application": "application that units install",
     "offices": "offices that may sign policies",
 }
 """What people call each part; the letters are those of California Civil Code 1798.90.51(b)(2)."""
@@ -60,9 +62,15 @@ NOTES: Final = {
     "purposes": "entries of a hotlist may be for these and for nothing else",
     "models": "units with other models keep the policy before until they are brought up to date",
     "hotlist": "their lists decide which plates are hits",
+    "application": "this is the software that sees every plate from now on",
     "offices": "they decide from now on what units do",
 }
 """What a change of a weighty part means, by the beginning of its path."""
+RETENTION_NOTE: Final = (
+    "retention is the longest life on the unit; at the city nothing is deleted by age: what a key "
+    "opens can be opened until the city destroys that key (`homeplate city keys destroy`)"
+)
+"""Said wherever retention changes or is shown: whoever signs must not take it for the city's."""
 FACTS: Final = (
     "city",
     "version",
@@ -80,6 +88,7 @@ FACTS: Final = (
     "units",
     "time_servers",
     "hotlist",
+    "application",
     "offices",
 )
 """Said before each signature, whether it changes or not."""
@@ -92,7 +101,11 @@ _MODES: Final = {
     "all": "every plate that passes",
     "hits-only": "only hits on the hotlist; nothing else leaves the unit's memory",
 }
-_CROPS: Final = {"none": "none are kept", "hits": "only those of hits", "all": "one of every read"}
+_CROPS: Final = {
+    "none": "none are kept",
+    "hits": "only those of hits, each kept and deleted with its hit",
+    "all": "one of every read; that of a hit is kept and deleted with its hit",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +133,21 @@ def describe_bundle(bundle: Bundle) -> dict[str, str]:
     agencies = parse_hotlist_keys(bundle.files.hotlist_keys, "hotlist-keys.json")
     named = [f"{agency} (key {key.key_id.hex()})" for agency, key in agencies]
     said["hotlist"] = "; ".join(named) or "nobody: there is no hotlist"
+    said["application"] = _describe_application(bundle.files.application)
     offices = [f"{name} (key {key.key_id.hex()})" for name, key in office_names(bundle).items()]
     said["offices"] = "; ".join(offices)
     return {path: said[path] for path in LABELS}
+
+
+def _describe_application(content: bytes) -> str:
+    if not content:
+        return "none: units keep what they have"
+    release = parse_release(content, place="application.json")
+    archives = [
+        f"{one.machine} with Python {one.python}: {one.length} bytes, SHA-256 {one.sha256}"
+        for one in release.archives
+    ]
+    return f"version {release.version} ({'; '.join(archives)})"
 
 
 def find_changes(before: Bundle | None, after: Bundle) -> tuple[Change, ...]:
@@ -140,13 +165,16 @@ def tell_changes(changes: tuple[Change, ...]) -> str:
     """Return the changes as lines for a terminal."""
     if not changes:
         return "nothing changes"
-    return "\n".join(_tell(change) for change in changes)
+    lines = [_tell(change) for change in changes]
+    retention = any(change.path.startswith("retention.") for change in changes)
+    return "\n".join([*lines, *([f"  ({RETENTION_NOTE})"] if retention else [])])
 
 
 def tell_facts(bundle: Bundle) -> str:
     """Return what weighs most, as lines for a terminal: said before each signature."""
     said = describe_bundle(bundle)
-    return "\n".join(f"  {LABELS[path]}: {said[path]}" for path in FACTS)
+    lines = [f"  {LABELS[path]}: {said[path]}" for path in FACTS]
+    return "\n".join([*lines, f"  ({RETENTION_NOTE})"])
 
 
 def _tell(change: Change) -> str:
@@ -174,7 +202,7 @@ def _note(path: str, before: Bundle | None, after: Bundle) -> str:
 def _note_retention(path: str, before: Bundle, after: Bundle) -> str:
     lane = path.partition(".")[2]
     old, new = (RETENTION_S[getattr(_policy(bundle).retention, lane)] for bundle in (before, after))
-    return "is kept for longer than before" if new > old else ""
+    return "is kept on the unit for longer than before" if new > old else ""
 
 
 def _policy(bundle: Bundle) -> Policy:

@@ -6,6 +6,7 @@ unit; the keys.
 """
 
 import argparse
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from agent.audit import AuditLog, LogReader, read_backlog
 from agent.audit.files import ENTRIES, RecordFile
 from agent.base.append_file import make_directory
 from agent.base.clock import Clock, ForwardClock, SystemClock, to_ms
-from agent.base.errors import ConfigError, DeviceError
+from agent.base.errors import ConfigError, DeviceError, UplinkError
 from agent.base.files import read_bounded, sync_directory, write_whole
 from agent.base.health import SendCounters
 from agent.base.texts import require_words
@@ -74,22 +75,25 @@ def run(args: argparse.Namespace) -> int:
     """Retire the unit, or finish what was begun.
 
     Raises:
-        ConfigError: No reason, no `--yes`, reads are unsent and no `--discard`, or it is retired
-            already.
+        ConfigError: No reason, no `--yes`, reads are unsent and no `--discard`, it is retired
+            already, or its newest policy is gone.
         DeviceError: The disk refuses, or watcher or sender still run.
         UplinkError: The city was not reached; the keys are still there, call again.
         RefusedError: The city refuses; the keys are still there.
     """
     reason = require_words(args.reason, place="--reason")
+    # What is given up is told below, and in the unit's own log: no bare words of the events.
+    logging.getLogger("agent").addHandler(logging.NullHandler())
     unit, clock = load_unit(args.config, "send"), SystemClock()
     papers = Papers(statement=destruction_statement(unit.settings))
     _require_keys(unit, papers)
+    _require_way(unit, args.offline)
     if args.dry_run or not args.yes:
         return _tell_plan(unit, args)
     try:
         close_unit(unit, clock, papers, reason=reason, discard=args.discard)
         if not papers.handed_in.exists():
-            hand_in(unit, papers.statement, args.offline)
+            hand_in_or_tell(unit, papers.statement, args.offline)
             write_whole(papers.handed_in, b"")
         destroy_keys(unit)
     except OSError as error:
@@ -221,6 +225,23 @@ def make_entry(unit: Unit, *, at_ms: int, reads: int, reason: str) -> Retired:
     return Retired(at_ms=at_ms, reads=reads, reason=reason[:200], **keys)
 
 
+def hand_in_or_tell(unit: Unit, statement: Path, offline: Path | None) -> None:
+    """Hand the certificate in as `hand_in` does; where that fails, say how far it has come.
+
+    Raises:
+        UplinkError, OSError: As `hand_in`.
+    """
+    try:
+        hand_in(unit, statement, offline)
+    except UplinkError as error:
+        message = (
+            f"{error}. Done so far: what was in the spool is destroyed for good, and this unit "
+            "collects and sends nothing any more. Not done: its keys are still here, and the city "
+            "does not know. Call again when the city is reached, or say --offline FILE"
+        )
+        raise type(error)(message) from error
+
+
 def hand_in(unit: Unit, statement: Path, offline: Path | None) -> None:
     """Give the certificate of destruction to the city, or to the technician.
 
@@ -263,6 +284,16 @@ def _require_keys(unit: Unit, papers: Papers) -> None:
         raise ConfigError(message)
     message = f"{unit.credential('send.key')}: is not there; this unit was never enrolled"
     raise ConfigError(message)
+
+
+def _require_way(unit: Unit, offline: Path | None) -> None:
+    """Refuse to hand the certificate to an endpoint that may be the city's no more."""
+    if unit.keeper.is_behind and offline is None:
+        message = (
+            f"{unit.settings.unit}: its newest policy is gone, so it is not known where the city "
+            "is; start `homeplate send` until it is back, or say --offline FILE"
+        )
+        raise ConfigError(message)
 
 
 def _tell_plan(unit: Unit, args: argparse.Namespace) -> int:

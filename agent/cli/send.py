@@ -3,11 +3,13 @@
 import argparse
 import json
 import os
+import platform
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from agent import __version__
 from agent.audit import AuditLog, LogReader, read_backlog
@@ -35,11 +37,18 @@ from agent.cli.vitals import look_at
 from agent.cli.vitals_send import HealthErrand, WatchdogErrand, send_health
 from agent.pipeline.courier import HotlistCourier
 from agent.pipeline.errands import Errand, HeartbeatErrand, PolicyErrand
+from agent.pipeline.fetching import Here, UpdateErrand
 from agent.pipeline.renewal import RenewingUplink
-from agent.pipeline.send import Sending, Terms, send_forever
+from agent.pipeline.rounds import send_forever
+from agent.pipeline.send import Sending, Terms
 from agent.spool import SpoolReader
 from agent.trust.entries import Boot
 from agent.trust.policy import quota_bytes, receipt_keys, retention_s
+
+UPDATE: Final = "update"
+"""Below the state folder: the sender's own, for what it brings."""
+APPLICATION: Final = "application"
+"""Below the state folder: root's, for what runs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +132,7 @@ def send_under_policy(unit: Unit, clock: Clock, counters: SendCounters, manners:
             *lockdown,
             policy,
             *build_errands(unit, clock, uplink, counters),
+            *build_updates(unit, clock, uplink, sending),
             HealthErrand(health, counters.as_dict),
             WatchdogErrand(manners.watchdog, lambda: tell_status(counters)),
         ),
@@ -157,6 +167,29 @@ def build_errands(
     return (HotlistCourier(unit.exchange, uplink, clock), heartbeat)
 
 
+def build_updates(
+    unit: Unit, clock: Clock, uplink: RenewingUplink, sending: Sending
+) -> tuple[Errand, ...]:
+    """Return what brings updates, where the package has made a folder for them."""
+    state = Path(unit.settings.state_directory)
+    if not (state / UPDATE).is_dir():
+        return ()
+    version = sys.version_info
+    here = Here(
+        machine=platform.machine(), python=f"{version.major}.{version.minor}", version=__version__
+    )
+    errand = UpdateErrand(
+        uplink,
+        lambda: unit.keeper.decision.release,
+        folder=state / UPDATE,
+        slots=state / APPLICATION,
+        note=sending.note,
+        clock=clock,
+        here=here,
+    )
+    return (errand,)
+
+
 def read_watcher(exchange: Path) -> Health | None:
     """Return what the watcher told last, None where it has not or its file makes no sense."""
     with suppress(IntegrityError):
@@ -186,6 +219,7 @@ def build_sending(
         receipt_keys=receipt_keys(unit.policy),
         retention_s=retention_s(unit.policy),
         quota_bytes=quota_bytes(unit.policy),
+        uploads=not unit.keeper.is_behind,
     )
     return Sending(
         terms=terms,

@@ -170,9 +170,11 @@ def draw_pace(watch: Health | None) -> Iterator[str]:
     passed = f"{grown.get('passages', 0)} vehicles and {grown.get('plates', 0)} plates"
     text = f"{passed} in {grown.get('frames', 0)} frames"
     yield draw_row(f"last {watch.lately_s:.0f} s", text)
-    names = ("frames", "passages", "hits", "reads", "unreadable", "turned_away", "sealed")
+    names = ("frames", "passages", "hits", "reads", "turned_away", "unreadable", "sealed")
     shown = [f"{counters[name]} {name.replace('_', ' ')}" for name in names if name in counters]
     yield draw_row("since start", ", ".join(shown))
+    if unclear := counters.get("reads_unreadable"):
+        yield draw_row("", f"of the reads {unclear} are unreadable")
     losses = ("broken_frames", "failed_frames", "frames_shed", "dropped", "crops_dropped")
     lost = [f"{counters[name]} {name.replace('_', ' ')}" for name in losses if counters.get(name)]
     yield draw_row("lost", ", ".join(lost) or "nothing")
@@ -247,8 +249,8 @@ def draw_unit(report: Report, told: Health | None) -> Iterator[str]:
         if health and health.unit and (count := health.unit.wear.own_bytes_a_day) is not None
     ]
     device = unit.wear.device_bytes_a_day
-    parts += [] if device is None else [f"all {tell_bytes(device)} a day"]
-    if parts:
+    if parts:  # the services have run for long enough that a rate says something
+        parts += [] if device is None else [f"all {tell_bytes(device)} a day"]
         yield draw_row("written", ", ".join(parts))
 
 

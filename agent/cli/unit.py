@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.audit import read_policy_history
 from agent.base.clock import Clock
 from agent.base.errors import ConfigError, CredentialError
 from agent.base.files import read_bounded, read_secret
@@ -19,6 +20,7 @@ from agent.trust.enrolment import read_certificate
 from agent.trust.entries import PolicySeen
 from agent.trust.keys import Signer, load_signer
 from agent.trust.policy import Policy
+from agent.trust.policy_history import NO_HISTORY, PolicyHistory
 
 DEFAULT_CONFIG = Path("/etc/homeplate/unit.toml")
 SETTINGS_LIMIT_BYTES = 65_536
@@ -34,6 +36,8 @@ class Unit:
     keeper: PolicyKeeper
     decision: Decision
     """What was in force when this was made."""
+    history: PolicyHistory = NO_HISTORY
+    """What the log of the process said at its start."""
     boot: bytes = field(default_factory=lambda: secrets.token_bytes(BOOT_BYTES))
     """Names this start."""
 
@@ -143,6 +147,7 @@ def load_unit(
     Raises:
         ConfigError: Settings, root or policy are missing or wrong.
         PolicyError: The flashed policy does not verify.
+        IntegrityError, DeviceError: The log of the process cannot be read.
     """
     settings = load_settings(path)
     if credentials is not None:
@@ -150,9 +155,14 @@ def load_unit(
     if not Path(settings.state_directory).is_dir():
         message = f"{path}: $.state_directory: {settings.state_directory} is no folder; make it"
         raise ConfigError(message)
-    places = policy_places(settings, process)
-    keeper = PolicyKeeper(places, unit=settings.unit, models_sha256=models_sha256)
-    return Unit(settings=settings, keeper=keeper, decision=keeper.decision)
+    history = read_policy_history(Path(settings.state_directory) / "audit" / process)
+    keeper = PolicyKeeper(
+        policy_places(settings, process),
+        unit=settings.unit,
+        models_sha256=models_sha256,
+        history=history,
+    )
+    return Unit(settings=settings, keeper=keeper, decision=keeper.decision, history=history)
 
 
 def refresh_policy(unit: Unit, clock: Clock) -> tuple[Unit, tuple[PolicySeen, ...]]:

@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--token-days", type=int, default=7, help="how long the token is good (7)")
     add.add_argument("--address", metavar="IP/BITS", help="fixed address; without, DHCP")
     add.add_argument("--gateway", metavar="IP", help="with --address")
+    add.add_argument(
+        "--again",
+        action="store_true",
+        help="a new bundle for a unit that has this name: its token was lost or is over",
+    )
     add.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
 
 
@@ -110,10 +115,21 @@ def _require_arguments(args: argparse.Namespace) -> None:
         message = f"--token-days: found {args.token_days}; expected 1 to 90"
         raise ConfigError(message)
     if args.out.exists():
-        message = f"{args.out}: there is something already; each bundle has a folder of its own"
+        message = (
+            f"{args.out}: there is something already; each bundle has a folder of its own. One "
+            f"that was made before is flashed with `homeplate flash {args.out} TARGET`"
+        )
         raise ConfigError(message)
     if not args.tickets.is_dir():
         message = f"{args.tickets}: no such folder; expected the endpoint's `tickets`"
+        raise ConfigError(message)
+    ticket = args.tickets / ticket_name(args.unit)
+    if ticket.exists() and not args.again:
+        message = (
+            f"{ticket}: the name {args.unit} was given before, to a unit that is enrolled or "
+            "retired or to a bundle. No name is used twice: take a new one, or say --again for a "
+            "new bundle of the same unit (one that was retired or revoked is admitted by none)"
+        )
         raise ConfigError(message)
     try:
         if args.address is not None:

@@ -30,7 +30,7 @@ from agent.cli.arrivals import log_arrivals
 from agent.cli.lists import build_lists
 from agent.cli.machine import IN_MEMORY, Machine
 from agent.cli.models import Models, open_models
-from agent.cli.policies import WatchedPolicies, renew, require_models
+from agent.cli.policies import WatchedPolicies, renew_unit, require_models
 from agent.cli.unit import (
     Unit,
     add_config,
@@ -42,8 +42,8 @@ from agent.cli.unit import (
     require_valid,
     stop_on_signal,
 )
-from agent.cli.vitals_watch import watch_health
-from agent.detect import Stillness
+from agent.cli.vitals_watch import warn_at_end, watch_health
+from agent.detect import Pace, Stillness
 from agent.pipeline.adoption import adopt_leftovers
 from agent.pipeline.committing import CommitThread
 from agent.pipeline.keeping import Keeping
@@ -89,8 +89,9 @@ def run(args: argparse.Namespace) -> int:
     )
     unit, arrivals = refresh_policy(unit, clock)
     log_arrivals(unit, "watch", arrivals, clock)
-    require_valid(unit, clock=clock)
-    require_models(unit, models.manifest_sha256)
+    if not unit.keeper.is_behind:  # else nothing is kept until the newest policy is here
+        require_valid(unit, clock=clock)
+        require_models(unit, models.manifest_sha256)
     wait_s = settings.spool.commit_interval_s * WAIT_SHARE
     state = CameraState() if is_on_unit(settings.camera.source) else None
     bare = open_camera(settings, clock=clock, state=state)
@@ -115,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
     watchdog.end()
     health.remove()
     print_counters(keeping.counters)
+    tell_end(keeping, unit.keeper.decision.policy.mode)
     return 0
 
 
@@ -135,7 +137,7 @@ def warn_of_disk(exchange: Path, machine: Machine) -> None:
 
 def build_seeing(unit: Unit, models: Models) -> Seeing:
     """Return the stages up to a finished read."""
-    renewal = renew(unit.settings, unit.decision)
+    renewal = renew_unit(unit)
     return Seeing(
         detector=models.detector,
         tracker=Tracker(unit.settings.track),
@@ -148,12 +150,13 @@ def build_seeing(unit: Unit, models: Models) -> Seeing:
             threshold=models.reader.threshold,
         ),
         stillness=Stillness(unit.settings.detect) if unit.settings.detect.skip_motionless else None,
+        pace=Pace(unit.settings.detect),
     )
 
 
 def build_keeping(unit: Unit, model_sha256: bytes, clock: SystemClock) -> Keeping:
     """Return the stages from a finished read to the disk; the log says that they began."""
-    settings, renewal = unit.settings, renew(unit.settings, unit.decision)
+    settings, renewal = unit.settings, renew_unit(unit)
     origin = f"homeplate/{settings.unit}/watch"
     audit = AuditLog(unit.watch_audit, unit.load_signer("watch.key"), origin, clock)
     require_in_service(settings)  # again: from here on nobody retires it, the log is ours
@@ -215,6 +218,13 @@ def make_report(
             print_counters(counters)
 
     return report
+
+
+def tell_end(keeping: Keeping, mode: str) -> None:
+    """Say in plain words, after the last counters, what a person should know of this watch."""
+    has_list = bool(keeping.hotlist.version)
+    for warning in warn_at_end(keeping.counters, mode=mode, has_list=has_list):
+        print(f"homeplate: warning: {warning}", file=sys.stderr)
 
 
 def tell_status(counters: WatchCounters) -> str:

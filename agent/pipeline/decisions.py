@@ -23,6 +23,8 @@ class Rules:
     expires_at: datetime
     """End of the policy: from then on nothing is kept."""
     commit_interval_s: float
+    stands_in: bool = False
+    """Whether these are of an older policy that stands in for one that is gone: nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,9 @@ Nothing else deletes. Every deletion stands in the sender's log with its reason,
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Final
 
 from agent.base.clock import ForwardClock, to_ms
 from agent.base.errors import DeviceError
@@ -18,6 +20,9 @@ from agent.trust.entries import Deleted, DeleteIntent, Entry, IoFailure, Reason
 from agent.trust.frames import Damage, Found, encode_frame, frame_hash
 
 log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 16
+"""Segments under one signature: a full disk needs room for as many entries before any is freed."""
 
 
 class Deletion:
@@ -49,9 +54,41 @@ class Deletion:
         self._counters = counters
         self._clock = clock
         self._unreadable: set[SegmentKey] = set()
+        self._settled: dict[SegmentKey, Segment] = {}
 
-    def delete(self, segment: Segment, reason: Reason) -> None:
-        """Announce under a signature, delete, report: a power cut between leaves no doubt."""
+    @property
+    def waits(self) -> bool:
+        """Whether segments wait to be deleted with the next signature."""
+        return bool(self._settled)
+
+    def put_off(self, segment: Segment) -> None:
+        """Have a segment, all of which the city has, deleted with the next signature."""
+        self._settled[segment.lane, segment.path.stem] = segment
+
+    def is_put_off(self, segment: Segment) -> bool:
+        """Tell whether a segment waits for that."""
+        return (segment.lane, segment.path.stem) in self._settled
+
+    def delete_settled(self) -> None:
+        """Delete what was put off, under one signature."""
+        begun = self._begun()
+        self._settled = {key: item for key, item in self._settled.items() if key not in begun}
+        self.delete(tuple(self._settled.values()), "receipt")
+
+    def delete(self, segments: Iterable[Segment], reason: Reason) -> None:
+        """Announce under a signature, delete, report: a power cut between leaves no doubt.
+
+        Signed first: no one who can write to the card may take a segment and announce it himself,
+        and no damage to what is not signed can take away the reason why a segment is gone.
+        """
+        rest = iter(segments)
+        while part := tuple(islice(rest, AT_ONCE)):
+            intents = [self._announce(segment, reason) for segment in part]
+            self._sign()
+            for intent, segment in zip(intents, part, strict=True):
+                self._carry_out(intent, segment, again=False)
+
+    def _announce(self, segment: Segment, reason: Reason) -> DeleteIntent:
         found = self._look(segment)
         intent = DeleteIntent(
             at_ms=to_ms(self._clock.now()),
@@ -61,7 +98,8 @@ class Deletion:
             damaged_bytes=sum(item.length for item in found if isinstance(item, Damage)),
         )
         self._note(intent)
-        self._carry_out(intent, segment, again=False)
+        self._settled.pop((intent.lane, intent.segment), None)  # from here on `finish` sees to it
+        return intent
 
     def finish(self) -> None:
         """Complete what was announced before a restart or an error."""
@@ -69,6 +107,7 @@ class Deletion:
         if not intents:
             return
         present = {(item.lane, item.path.stem): item for item in self._spool.segments()}
+        self._sign()
         for intent in intents:
             segment = present.get((intent.lane, intent.segment))
             if segment is not None:
@@ -79,20 +118,20 @@ class Deletion:
     def enforce_age(self, retention_s: Mapping[Lane, int]) -> None:
         """Delete segments whose retention is over, receipted or not."""
         now_ms = to_ms(self._clock.now())
-        for segment in past_retention(self._closed(), retention_s, now_ms=now_ms):
-            self._counters.reads_expired += self._give_up(segment, "expired")
+        old = past_retention(self._closed(), retention_s, now_ms=now_ms)
+        self._counters.reads_expired += self._give_up(old, "expired")
 
     def make_room(self, quota_bytes: Mapping[Lane, int]) -> None:
         """Delete the oldest segments where a lane is near its quota or the disk nearly full."""
-        begun = self._begun()
-        room = self._spool.room_bytes()
-        for segment in surplus(self._spool.segments(), quota_bytes, room_bytes=room):
-            if (segment.lane, segment.path.stem) not in begun:
-                self._counters.reads_dropped += self._give_up(segment, "quota")
+        found = self._surplus(quota_bytes)
+        if found and self._settled:
+            self.delete_settled()
+            found = self._surplus(quota_bytes)
+        self._counters.reads_dropped += self._give_up(found, "quota")
 
     def discard(self) -> int:
         """Delete all that is left, for a unit that retires; return the reads the city never got."""
-        return sum(self._give_up(segment, "retired") for segment in self._closed())
+        return self._give_up(self._closed(), "retired")
 
     def note_unreadable(self, segment: Segment, error: DeviceError) -> None:
         """Write down, once a start, that a segment cannot be read."""
@@ -101,8 +140,20 @@ class Deletion:
             self._unreadable.add(key)
             self._note_failure(error)
 
-    def _give_up(self, segment: Segment, reason: Reason) -> int:
-        """Delete a segment and return how many reads in it the city never got."""
+    def _surplus(self, quota_bytes: Mapping[Lane, int]) -> list[Segment]:
+        """Return the segments that have to make room and that nobody has begun to delete."""
+        begun, room = self._begun(), self._spool.room_bytes()
+        found = surplus(self._spool.segments(), quota_bytes, room_bytes=room)
+        return [item for item in found if (item.lane, item.path.stem) not in begun]
+
+    def _give_up(self, segments: Sequence[Segment], reason: Reason) -> int:
+        """Delete segments and return how many reads in them the city never got."""
+        reads = sum(self._count_unsent(segment, reason) for segment in segments)
+        self.delete(segments, reason)
+        return reads
+
+    def _count_unsent(self, segment: Segment, reason: Reason) -> int:
+        """Return how many reads in a segment that is given up the city never got; log it."""
         key = segment.lane, segment.path.stem
         frames = [item for item in self._look(segment) if isinstance(item, Found)]
         hashes = tuple(frame_hash(encode_frame(item.frame)) for item in frames)
@@ -111,7 +162,6 @@ class Deletion:
             "segment given up",
             extra={"lane": segment.lane.label, "reason": reason, "count": reads},
         )
-        self.delete(segment, reason)
         return reads
 
     def _look(self, segment: Segment) -> tuple[Found | Damage, ...]:
@@ -132,11 +182,7 @@ class Deletion:
         return True
 
     def _carry_out(self, intent: DeleteIntent, segment: Segment, *, again: bool) -> None:
-        """Do what was announced; a disk that keeps refusing is logged once, not every round.
-
-        Signed first: no one who can write to the card may take a segment and announce it himself.
-        """
-        self._sign()
+        """Do what was announced; a disk that keeps refusing is logged once, not every round."""
         try:
             self._spool.delete(segment)
         except DeviceError as error:

@@ -111,9 +111,10 @@ class PolicyErrand:
     def _offer(self, now_ns: int) -> None:
         """See to it that the watcher finds what is in force: after a start the folder is empty.
 
-        What came last stays there long enough for the watcher to judge it by itself.
+        What came last stays there long enough for the watcher to judge it by itself. What only
+        stands in for a newer policy is not handed on.
         """
-        if now_ns < self._leave_until_ns:
+        if now_ns < self._leave_until_ns or self._keeper.is_behind:
             return
         try:
             lying = read_handed(self._handed, limit_bytes=BUNDLE_LIMIT_BYTES)

@@ -105,7 +105,8 @@ class Gating:
         if any(end.confirmed for end in ends):
             self._count(read, Lane.HITS, forgotten_ms)
             return Verdict(hits=ends)
-        self._count(read, lane, forgotten_ms)
+        withdrawn = ends and lane is None  # its alert left memory: the passage was not forgotten
+        self._count(read, Lane.HITS if withdrawn else lane, forgotten_ms)
         if lane is Lane.HITS:
             self._counters.alerts += 1
             return Verdict(hits=(*ends, self._hit(read, matches, now_ms=now_ms, complete=True)))
@@ -137,10 +138,12 @@ class Gating:
     def _count(self, read: PlateRead, lane: Lane | None, forgotten_ms: int) -> None:
         counters = self._counters
         counters.passages += 1
-        counters.unreadable += read.abstained
+        counters.passed_before_list += not self._hotlist.version
         counters.hits += lane is Lane.HITS
         counters.reads += lane is Lane.READS
+        counters.reads_unreadable += lane is Lane.READS and read.abstained
         if lane is None:
+            counters.unreadable += read.abstained
             counters.turned_away += not read.abstained
             name = name_lifetime(forgotten_ms - to_ms(read.first_seen))
             setattr(counters, name, getattr(counters, name) + 1)

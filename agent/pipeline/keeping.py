@@ -16,7 +16,7 @@ from agent.base.records import PlateRead
 from agent.gate import Hotlist
 from agent.pipeline.decisions import Lists, Renewal, Rules
 from agent.pipeline.gating import Gating
-from agent.pipeline.owed import owe
+from agent.pipeline.owed import owe, take_span
 from agent.pipeline.upkeep import DeletionWatch
 from agent.seal import Batch, Commit, Crop, Sealer
 from agent.spool import SpoolReader, SpoolWriter
@@ -35,6 +35,7 @@ LOG_FULL: Final = "the log has no room"
 LOG_FAILED: Final = "the log cannot be written"
 READS_DROPPED: Final = "their reads were dropped"
 POLICY_EXPIRED: Final = "the policy has expired"
+POLICY_GONE: Final = "a newer policy was in force, and it is gone"
 DISK_BEHIND: Final = "the disk is too slow: no more could wait in memory"
 SUMMARY_INTERVAL_NS: Final = 60_000_000_000
 SIGN_INTERVAL_S: Final = 5.0
@@ -149,13 +150,14 @@ class Keeping:
             at: Time of the frame that ended them; None = when each was last seen.
         """
         with self._lock:
+            now_ms, now_ns = self._now_ms(), self.clock.monotonic_ns()
             for read in reads:
                 forgotten_ms = to_ms(at or read.last_seen)
-                kept = self._gating.settle(read, now_ms=self._now_ms(), forgotten_ms=forgotten_ms)
+                kept = self._gating.settle(read, now_ms=now_ms, forgotten_ms=forgotten_ms)
                 for item in kept.hits:
                     self._add_hit(item)
                 if kept.read is not None:
-                    self._reads.add(kept.read, now_ns=self.clock.monotonic_ns())
+                    self._reads.add(kept.read, now_ns=now_ns)
 
     def _add_hit(self, item: Hit | HitEnd) -> None:
         if not self._hits.add(item, now_ns=self.clock.monotonic_ns()):
@@ -305,6 +307,8 @@ class Keeping:
             self._settle()
         if self._log_full:
             return LOG_FULL
+        if self._rules.stands_in:
+            return POLICY_GONE
         if self.clock.now() >= self._rules.expires_at:
             return POLICY_EXPIRED
         return DELETION_BROKEN if self._deletion.is_broken() else ""
@@ -343,22 +347,25 @@ class Keeping:
     def _settle(self) -> None:
         """Write what the log is owed."""
         try:
-            with self._lock:
-                owed = tuple(self._owed)
-            if owed:
+            while owed := self._take_owed():
                 self._audit.append_all(owed)
                 with self._lock:  # others may have come meanwhile
                     del self._owed[: len(owed)]
             self._log_full = False
         except SpoolFullError as error:
+            if not self._log_full:  # it is tried many times a second
+                log.error("log cannot grow", extra={"detail": str(error)})  # noqa: TRY400
             self._log_full = True
-            log.error("log cannot grow", extra={"detail": str(error)})  # noqa: TRY400
+
+    def _take_owed(self) -> tuple[Entry, ...]:
+        with self._lock:
+            return take_span(self._owed)
 
     def _sign(self, now_ns: int) -> None:
         """Sign the log when somebody waits for it, a segment was closed, or it is time."""
         closed = self._spool.closed
         is_time = now_ns - self._signed_ns >= self._sign_interval_ns
-        if not (self._hit or closed != self._closed or is_time):
+        if self._log_full or not (self._hit or closed != self._closed or is_time):
             return
         try:
             self._audit.checkpoint()
@@ -380,4 +387,4 @@ class Keeping:
             log.info("summary", extra=self.counters.as_dict())
 
     def _now_ms(self) -> int:
-        return to_ms(self.clock.now())
+        return self.clock.now_ms()

@@ -1,8 +1,11 @@
 """Entries that wait in memory while the log has no room."""
 
+from collections.abc import Sequence
+
 import msgspec
 
-from agent.trust.entries import Dropped, Entry
+from agent.trust.entries import Dropped, Entry, times_of
+from agent.trust.notes import UNSIGNED_LIMIT_MS
 
 
 def owe(owed: list[Entry], entry: Entry) -> None:
@@ -15,6 +18,15 @@ def owe(owed: list[Entry], entry: Entry) -> None:
             owed[index] = msgspec.structs.replace(other, count=other.count + entry.count)
             return
     owed.append(entry)
+
+
+def take_span(owed: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return the first entries, as many as may stand in the log under one signature."""
+    for count in range(len(owed), 1, -1):
+        begin_ms, end_ms = times_of(owed[:count])
+        if end_ms - begin_ms <= UNSIGNED_LIMIT_MS["watch"]:
+            return tuple(owed[:count])
+    return tuple(owed[:1])
 
 
 def goes_on(first: Dropped, then: Dropped) -> bool:

@@ -81,7 +81,7 @@ class Mark:
     version: int
     """0 = there was none."""
     sha256: str
-    """Of the signed list, hexadecimal."""
+    """Of the signed list, hexadecimal; empty where it is not known any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +108,11 @@ class HotlistPickup:
         memory: Folder in which the mark of the newest list that was taken is kept.
         clock: Never runs back.
         executor: Runs one job beside the road.
+        logged_version: The highest version that the log says was taken: nothing less is, also
+            where the mark is gone.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  one argument an edge
         self,
         *,
         wish: Wish,
@@ -119,6 +121,7 @@ class HotlistPickup:
         memory: Path,
         clock: Clock,
         executor: Executor,
+        logged_version: int = 0,
     ) -> None:
         self.hotlist = EMPTY_HOTLIST
         """The newest list that holds; it may have expired since."""
@@ -130,6 +133,11 @@ class HotlistPickup:
         self._exchange, self._memory = exchange, memory / VERSION_FILE
         self._clock, self._executor = clock, executor
         self._newest = read_mark(self._memory)
+        self._lost = ""
+        """What is to be told of a mark that was lost."""
+        if self._newest.version < logged_version:
+            self._newest = Mark(version=logged_version, sha256="")
+            self._lost = f"memory: {VERSION_FILE} is gone or older; no list below {logged_version}"
         self._looked_ns: int | None = None
         self._stamp: tuple[int, ...] = ()
         self._told = ""
@@ -157,6 +165,9 @@ class HotlistPickup:
             For the log: each list that was taken, and each refusal once. After a list was taken
             `hotlist` is another; after a refusal it is the same.
         """
+        if self._lost:
+            lost, self._lost = self._lost, ""
+            return self._refuse(lost)
         if self._job is not None:
             return self._finish(self._job) if self._job.done() else ()
         now_ns = self._clock.monotonic_ns()
@@ -250,7 +261,7 @@ def require_newer(found: Mark, newest: Mark) -> Mark:
     if found.version < newest.version:
         message = f"hotlist: version {found.version} was replaced by {newest.version} before"
         raise IntegrityError(message)
-    if found.version == newest.version and found != newest:
+    if newest.sha256 and found.version == newest.version and found != newest:
         message = f"hotlist: another list with version {found.version} was taken before (a fork); "
         message += "sign it with a higher version"
         raise IntegrityError(message)

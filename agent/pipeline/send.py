@@ -1,8 +1,6 @@
 """The sender's road: spool → uplink → receipt → delete, and its log."""
 
 import logging
-import random
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,11 +13,19 @@ from agent.base.segments import Segment
 from agent.pipeline.collector import Collector
 from agent.pipeline.deletion import Deletion
 from agent.pipeline.delivery import Delivery
-from agent.pipeline.errands import Errand, run_errands
-from agent.pipeline.turns import back_off_s, is_due, take_turns
+from agent.pipeline.turns import is_due, take_turns
 from agent.spool import SpoolReader
 from agent.trust.backlog import Backlog, SegmentKey
-from agent.trust.entries import Deleted, Entry, PolicySeen, RefusedReceipt, Stop, Uploaded
+from agent.trust.entries import (
+    Deleted,
+    DeleteIntent,
+    Entry,
+    PolicySeen,
+    RefusedReceipt,
+    Stop,
+    UpdateSeen,
+    Uploaded,
+)
 from agent.trust.frames import Damage, Found, encode_frame, frame_hash
 from agent.trust.receipts import Receipt, open_receipt, require_receipt_for
 from agent.trust.signatures import PublicKey
@@ -27,13 +33,11 @@ from agent.trust.uploads import gather_batches
 
 log = logging.getLogger(__name__)
 
-LOOK_INTERVAL_S: Final = 0.5
-"""How often a pause asks whether to end."""
-TIDY_INTERVAL_NS: Final = 10_000_000_000
-"""How often age and quota are enforced in a long pause: `nh-3min` does not wait for the city."""
-SIGN_INTERVAL_NS: Final = 5_000_000_000
-"""How often the log is signed, if it grew, besides before each deletion: what is not signed can be
-changed on the card without a trace."""
+SIGN_INTERVAL_NS: Final = 30_000_000_000
+"""How often receipts are signed, and so how often the segments are deleted that they settle: until
+then nothing is gone that a receipt speaks of (ADR 0017)."""
+DEFERRED: Final = (Uploaded, DeleteIntent, Deleted)
+"""Entries that are signed by and by, or before the deed; all others at once."""
 ROUND_LIMIT_NS: Final = 10_000_000_000
 """Uploads of a round begin within this, so that hits, age, quota and signals have their turn."""
 
@@ -46,6 +50,9 @@ class Terms:
     receipt_keys: tuple[PublicKey, ...]
     retention_s: dict[Lane, int]
     quota_bytes: dict[Lane, int]
+    uploads: bool = True
+    """Whether frames may be handed over; False = a newer policy than this one was in force, and
+    it alone says where they go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,74 +73,6 @@ class Content:
     def hashes(self) -> tuple[bytes, ...]:
         """Of all frames, in order."""
         return tuple(self.frames)
-
-
-def send_forever(
-    sending: "Sending",
-    *,
-    stop: Callable[[], bool],
-    drain: bool,
-    poll_interval_s: float,
-    max_back_off_s: float,
-    errands: Sequence[Errand] = (),
-) -> None:
-    """Carry sealed frames to the city and delete what it has receipted, until `stop` says so.
-
-    Args:
-        sending: The stages; is closed here.
-        stop: Asked between rounds.
-        drain: Also end when the watcher has signed off and nothing is left to send.
-        poll_interval_s: Pause after a round.
-        max_back_off_s: Longest pause after failures.
-        errands: Run between rounds and in pauses.
-
-    Raises:
-        HomeplateError: A log is damaged or cannot be written: nothing is deleted without account.
-    """
-    failures = 0
-
-    def see_to_errands() -> None:
-        run_errands(errands, sending.counters)
-
-    while not stop():
-        pause_s = poll_interval_s
-        see_to_errands()
-        try:
-            if not sending.work():
-                pause_s = 0.0
-            failures = 0
-        except UplinkError as error:
-            failures += 1
-            sending.counters.failures += 1
-            log.warning("delivery failed", extra={"detail": str(error), "failures": failures})
-            pause_s = back_off_s(failures, limit_s=max_back_off_s, share=random.random())  # noqa: S311
-        if drain and not failures and sending.is_drained():
-            break
-        rest(sending, pause_s, stop=stop, meanwhile=see_to_errands)
-    sending.close()
-
-
-def rest(
-    sending: "Sending",
-    seconds: float,
-    *,
-    stop: Callable[[], bool],
-    meanwhile: Callable[[], None] = lambda: None,
-) -> None:
-    """Let `seconds` pass, less once `stop` says so; age and quota hold meanwhile.
-
-    In short steps, because a signal does not cut a sleep short.
-    """
-    clock = sending.clock
-    tidied_ns = clock.monotonic_ns()
-    until_ns = tidied_ns + round(seconds * 1e9)
-    while not stop() and (left_ns := until_ns - clock.monotonic_ns()) > 0:
-        clock.wait_s(min(left_ns / 1e9, LOOK_INTERVAL_S))
-        meanwhile()
-        sending.sign_when_due()
-        if clock.monotonic_ns() - tidied_ns >= TIDY_INTERVAL_NS:
-            sending.tidy()
-            tidied_ns = clock.monotonic_ns()
 
 
 class Sending:
@@ -165,7 +104,8 @@ class Sending:
         self._audit = audit
         self._delivery = Delivery(uplink, watched, proven_size=backlog.known_size)
         self._watcher_stopped = False
-        self._signed_ns = clock.monotonic_ns()
+        self._due_ns = clock.monotonic_ns()
+        """When the log is to be signed, if it grew."""
         self._loose = False
         """Whether an entry waits for a signature."""
         self._done: dict[SegmentKey, tuple[Segment, int]] = {}
@@ -191,7 +131,7 @@ class Sending:
         self._follow()
         self._deletion.finish()
         try:
-            return self._upload_all()
+            return not self._terms.uploads or self._upload_all()
         finally:
             self.tidy()
 
@@ -206,26 +146,32 @@ class Sending:
         self.sign_when_due()
 
     def sign_when_due(self) -> None:
-        """Sign the log now and then.
+        """Sign the log now and then, and delete what was settled meanwhile.
 
         Raises:
             DeviceError, SpoolFullError: The log cannot be written.
         """
-        if self._loose and self.clock.monotonic_ns() - self._signed_ns >= SIGN_INTERVAL_NS:
+        now_ns = self.clock.monotonic_ns()
+        if now_ns < self._due_ns or not (self._loose or self._deletion.waits):
+            return
+        if self._deletion.waits:
+            self._deletion.delete_settled()
+        else:
             self._sign()
+        self._due_ns = now_ns + SIGN_INTERVAL_NS
 
     def is_drained(self) -> bool:
         """Tell whether the watcher has signed off and nothing is left to send."""
         self._follow()
         return self._watcher_stopped and all(map(self._is_done, self._spool.segments()))
 
-    def note(self, entry: PolicySeen) -> None:
-        """Enter into the log what became of a policy that came."""
+    def note(self, entry: PolicySeen | UpdateSeen) -> None:
+        """Enter into the log what became of a policy or an update that came."""
         self._note(entry)
-        self._sign()
 
     def close(self) -> None:
-        """Sign off."""
+        """Delete what was settled and sign off."""
+        self._deletion.delete_settled()
         counters = self.counters.as_dict()
         self._audit.append(Stop(at_ms=self._now_ms(), counters=counters))
         self._audit.close()
@@ -277,6 +223,8 @@ class Sending:
 
     def _is_done(self, segment: Segment) -> bool:
         """Tell whether a segment that is still there holds nothing more that could be sent."""
+        if self._deletion.is_put_off(segment):
+            return True
         key = (segment.lane, segment.path.stem)
         return self._done.get(key) == (segment, self._watched.size)
 
@@ -351,20 +299,21 @@ class Sending:
             raise UplinkError(message) from error
 
     def _delete_settled(self, content: Content) -> None:
-        """Delete a segment when all that it holds has its receipt."""
+        """Have a segment deleted when all that it holds has its receipt."""
         settled = self._backlog.is_settled(content.key, content.hashes)
         if settled and content.segment.closed and not content.damaged_bytes:
-            self._deletion.delete(content.segment, "receipt")
+            self._deletion.put_off(content.segment)
 
     def _note(self, entry: Entry) -> None:
         self._audit.append(entry)
         self._backlog.note_sent(entry)
-        self._loose |= not isinstance(entry, Deleted)  # its announcement is signed
-        self.sign_when_due()
+        self._loose = True
+        if not isinstance(entry, DEFERRED):
+            self._sign()
 
     def _sign(self) -> None:
         self._audit.checkpoint()
-        self._loose, self._signed_ns = False, self.clock.monotonic_ns()
+        self._loose = False
 
     def _count_upload(self, lane: Lane, frames: int, reads: int) -> None:
         self.counters.uploads += 1

@@ -6,11 +6,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agent.base.clock import to_ms
 from agent.base.health import WatchCounters
-from agent.base.records import Detections, Frame, PlateRead
+from agent.base.records import Corners, Detections, Frame, PlateRead
 from agent.camera import Source
-from agent.detect import Detector, Stillness, detect_plates
+from agent.detect import Detector, Pace, Stillness, detect_plates
 from agent.pipeline.decisions import Lists, Policies
 from agent.pipeline.keeping import Keeping
 from agent.pipeline.shedding import Shedding
@@ -38,7 +41,9 @@ class Seeing:
     reader: Reader
     ballots: Ballots
     stillness: Stillness | None = None
-    """None = plates are looked for in every frame."""
+    """None = plates are looked for also where nothing moves."""
+    pace: Pace | None = None
+    """None = no frame is passed over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +185,9 @@ def see_frame(
     done: list[PlateRead] = []
     leads: tuple[PlateRead, ...] = ()
     try:
+        if seeing.pace is not None and seeing.pace.passes(frame):
+            counters.frames_passed += 1
+            return Sight()
         with probe("motion"):
             known = None if seeing.stillness is None else seeing.stillness.recall(frame)
         found = look_at(frame, seeing, probe) if known is None else known
@@ -214,22 +222,35 @@ def _follow(  # noqa: PLR0913  the road's own state
     """Return the leads; the reads of passages that are over go to `done`, also before an error."""
     ballots = seeing.ballots
     with probe("track"):
-        step = seeing.tracker.follow(found, frame, certain=ballots.certain, swapped=ballots.swapped)
+        step = seeing.tracker.follow(
+            found, frame, certain=ballots.certain, calm=ballots.calm, swapped=ballots.swapped
+        )
     counters.plates += len(found.scores)
     looked_at = step.track_ids[step.wanted]
     try:
-        corners = found.corners[step.wanted]
-        with probe("rectify"):
-            slots = read_crops(frame.y, corners, seeing.reader, turn=frame.index)
-        with probe("vote"):
-            ballots.count(frame, track_ids=looked_at, corners=corners, slots=slots)
-        counters.crops_read += len(corners)
+        if len(looked_at):
+            _read(frame, found.corners[step.wanted], looked_at, seeing, probe)
+            counters.crops_read += len(looked_at)
     finally:  # the tracker tells of an end once
         now_ms = to_ms(frame.captured_at)
         with probe("vote"):
             done += ballots.close(step.ended, alive=step.tracks["id"], now_ms=now_ms)
         counters.unread = ballots.unread
-    return ballots.preview(seeing.tracker.passages(looked_at), wanted=is_lead)
+    if seeing.pace is not None:
+        seeing.pace.note(frame, quiet=ballots.certain.issuperset(step.track_ids.tolist()))
+    ripe = ballots.list_ripe(looked_at)
+    return ballots.preview(seeing.tracker.passages(ripe), wanted=is_lead)
+
+
+def _read(
+    frame: Frame, corners: Corners, track_ids: NDArray[np.int64], seeing: Seeing, probe: Probe
+) -> None:
+    """Read the plates at `corners`, one of each track, and count what they show."""
+    ballots = seeing.ballots
+    with probe("rectify"):
+        slots = read_crops(frame.y, corners, seeing.reader, turn=frame.index, doubt=ballots.doubt)
+    with probe("vote"):
+        ballots.count(frame, track_ids=track_ids, corners=corners, slots=slots)
 
 
 def finish_passages(seeing: Seeing, counters: WatchCounters) -> tuple[PlateRead, ...]:

@@ -8,7 +8,7 @@ from typing import Final
 from agent.base.errors import RefusedError, UplinkError
 
 MEDIA_TYPE: Final = "application/cbor"
-GOOD_STATUS: Final = frozenset({200, 201, 202, 204, 304})
+GOOD_STATUS: Final = frozenset({200, 201, 202, 204, 206, 304})
 """What an exchange may answer; a redirect is never followed."""
 _DETAIL_LIMIT: Final = 200
 _OK: Final = 200

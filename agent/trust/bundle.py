@@ -15,14 +15,18 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timest
 
 from agent.base.errors import ConfigError, PolicyError
 from agent.trust.bundle_files import (
+    APPLICATION_FILE,
+    BUNDLE_START,
     POLICY_FILE,
     BundleFiles,
     parse_bundle,
     parse_hotlist_keys,
 )
-from agent.trust.policy import BLANK_LEGAL, Policy, parse_policy
+from agent.trust.key_uses import require_only_sealing
+from agent.trust.policy import BLANK_LEGAL, Policy, city_key, parse_policy
+from agent.trust.release import Release, parse_release
 from agent.trust.role_forms import SIGNED_HASH
-from agent.trust.roles import load_role, signed_sha256, signers
+from agent.trust.roles import load_role, offices, signed_sha256, signers
 from agent.trust.signatures import PublicKey
 
 _ROLE = TypeVar("_ROLE", Timestamp, Snapshot, Targets)
@@ -58,6 +62,8 @@ class Decision:
     """Of the manifest of the models that the city allows."""
     hotlist_keys: tuple[tuple[str, PublicKey], ...]
     """Who may sign hotlists, with their keys; none = there is no hotlist."""
+    release: Release | None
+    """The application that the city wants on its units; None = they keep what they have."""
     version: int
     """Of the policy and all that was signed with it."""
     root_version: int
@@ -76,6 +82,9 @@ def trust_root(content: bytes, *, place: str) -> Trusted:
     Raises:
         PolicyError: Not a root, or not signed by its own offices.
     """
+    if content.startswith(BUNDLE_START):
+        message = f"{place}: a policy bundle; expected root.json. Are the two files swapped?"
+        raise PolicyError(message, reason="format")
     metadata = load_role(content, Root, place=place)
     _require_signed(metadata.signed, metadata, place)
     return Trusted(root=content)
@@ -120,11 +129,14 @@ def open_bundle(
     if policy.mode == "hits-only" and not named:
         message = f"{place}: the mode is hits-only, but nobody may sign a hotlist"
         raise PolicyError(message, reason="hotlist-keys")
+    holders = (*offices(root).items(), *named)
+    require_only_sealing(city_key(policy), holders, place=f"{place}: {POLICY_FILE}")
     decision = Decision(
         policy=policy,
         policy_hash=sha256(bundle.files.policy).digest(),
         models_sha256=sha256(bundle.files.models).digest(),
         hotlist_keys=named,
+        release=_open_release(bundle.files.application, place),
         version=targets.signed.version,
         root_version=root.version,
         expires_at=expires_at,
@@ -182,7 +194,7 @@ def _follow_roots(roots: tuple[bytes, ...], trusted: bytes, place: str) -> tuple
 
 def _open_role(content: bytes, kind: type[_ROLE], root: Root, place: str) -> Metadata[_ROLE]:
     metadata = load_role(content, kind, place=place)
-    _require_signed(root, metadata, place)
+    _require_signed(root, metadata, f"{place} of the policy")
     return metadata
 
 
@@ -192,7 +204,9 @@ def _require_signed(root: Root, metadata: Metadata[Root] | Metadata[_ROLE], plac
     try:
         root.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     except UnsignedMetadataError as error:
-        message = f"{place}: {error}; expected the signatures of more offices"
+        who = ", ".join(signers(root, role, metadata)) or "no office"
+        message = f"{place}: signed by {who}, and {root.roles[role].threshold} offices must sign; "
+        message += "expected the signatures of more offices"
         raise PolicyError(message, reason="signature") from error
 
 
@@ -222,12 +236,19 @@ def _rise(seen: Seen, found: Metadata[_ROLE], place: str) -> Seen:
 
 
 def _require_files(targets: Targets, files: BundleFiles, place: str) -> None:
+    if sorted(targets.targets) != sorted(files.named()):
+        message = f"{place}: holds other files than were signed ({', '.join(targets.targets)})"
+        raise PolicyError(message, reason="hash")
     for name, content in files.named().items():
         try:
             targets.targets[name].verify_length_and_hashes(content)
         except LengthOrHashMismatchError as error:
             message = f"{place}: {name} is not the file that was signed ({error})"
             raise PolicyError(message, reason="hash") from error
+
+
+def _open_release(content: bytes, place: str) -> Release | None:
+    return parse_release(content, place=f"{place}: {APPLICATION_FILE}") if content else None
 
 
 def _open_policy(content: bytes, version: int, unit: str | None, place: str) -> Policy:

@@ -13,24 +13,32 @@ from agent.trust.signatures import PublicKey, load_public_key
 
 BUNDLE_LIMIT_BYTES: Final = 1_048_576
 FORMAT: Final = "homeplate-policy-1"
+BUNDLE_START: Final = f'{{"format":"{FORMAT}"'.encode()
 POLICY_FILE: Final = "policy.json"
 MODELS_FILE: Final = "models.toml"
 HOTLIST_KEYS_FILE: Final = "hotlist-keys.json"
 FILES: Final = (POLICY_FILE, MODELS_FILE, HOTLIST_KEYS_FILE)
+APPLICATION_FILE: Final = "application.json"
+"""Only where the city has an update for its units."""
 ROOTS_LIMIT: Final = 64
 HOTLIST_KEYS_LIMIT: Final = 16
 
 
-class BundleFiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BundleFiles(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """What the targets name."""
 
     policy: bytes = msgspec.field(name=POLICY_FILE)
     models: bytes = msgspec.field(name=MODELS_FILE)
     hotlist_keys: bytes = msgspec.field(name=HOTLIST_KEYS_FILE)
+    application: bytes = msgspec.field(name=APPLICATION_FILE, default=b"")
+    """Empty = there is none."""
 
     def named(self) -> dict[str, bytes]:
         """Return the files by their names."""
-        return dict(zip(FILES, (self.policy, self.models, self.hotlist_keys), strict=True))
+        files = dict(zip(FILES, (self.policy, self.models, self.hotlist_keys), strict=True))
+        return files | ({APPLICATION_FILE: self.application} if self.application else {})
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -33,6 +33,15 @@ MESSAGE_LIMIT_BYTES: Final = 16_384
 ENROLL_PATH: Final = "/v1/enroll"
 RENEW_PATH: Final = "/v1/renew"
 UNIT_NAME: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"
+UNREADABLE: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    x509.InvalidVersion,  # these three are plain exceptions of the library
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises over a request or certificate that is damaged or hostile."""
 _CSR_LIMIT: Final = 2_048
 _CERTIFICATE_LIMIT: Final = 8_192
 
@@ -174,7 +183,7 @@ def verify_csr(csr: bytes, *, unit: str) -> PublicKey:
         signed, names = request.is_signature_valid, list(request.subject)
         asked = len(request.extensions) + len(request.attributes)
         spki = _spki(request.public_key())
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except UNREADABLE as error:
         message = "the certificate request cannot be read; expected PKCS #10, DER"
         raise IntegrityError(message) from error
     if not signed:
@@ -198,7 +207,7 @@ def read_certificate(content: bytes, *, place: str) -> Certificate:
         found = load(content)
         names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         spki = _spki(found.public_key())
-    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+    except UNREADABLE as error:
         message = f"{place}: cannot be read; expected the unit's client certificate, PEM"
         raise CredentialError(message) from error
     if len(names) != 1:

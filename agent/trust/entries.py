@@ -151,11 +151,15 @@ class IoFailure(_Entry, frozen=True, kw_only=True, array_like=True, tag="io-erro
 
 
 class PolicySeen(_Entry, frozen=True, kw_only=True, array_like=True, tag="policy"):
-    """A policy came in."""
+    """A policy was taken over, or refused."""
 
     policy_hash: Hash
+    """Of the whole bundle where it was refused."""
     accepted: bool
     detail: Text
+    version: Count
+    """0 where it was refused: then nothing in it is believed; as of the next."""
+    root_version: Count
 
 
 class Retired(_Entry, frozen=True, kw_only=True, array_like=True, tag="retired"):
@@ -181,6 +185,16 @@ class HotlistSeen(_Entry, frozen=True, kw_only=True, array_like=True, tag="hotli
     detail: Text
 
 
+class UpdateSeen(_Entry, frozen=True, kw_only=True, array_like=True, tag="update"):
+    """Something became of an update of the application."""
+
+    version: Text
+    archive: Hash
+    """SHA-256."""
+    step: Literal["fetched", "refused", "switched", "proven", "fallen-back", "forgotten"]
+    detail: Text
+
+
 Entry = (
     Boot
     | Sealed
@@ -196,6 +210,7 @@ Entry = (
     | PolicySeen
     | Retired
     | HotlistSeen
+    | UpdateSeen
 )
 
 _SEGMENT_NAME: Final = re.compile(_SEGMENT)
@@ -245,6 +260,16 @@ def decode_entries(contents: list[bytes]) -> list[Entry]:
         message = "audit entry: found another spelling; expected the shortest"
         raise IntegrityError(message)
     return entries
+
+
+def times_of(entries: Sequence[Entry]) -> tuple[int, int]:
+    """Return the earliest and the latest time of one or more entries.
+
+    A gap does not count among others: the start that wrote it may be long after what it found.
+    """
+    times_ms = [entry.at_ms for entry in entries if not isinstance(entry, Gap)]
+    times_ms = times_ms or [entries[-1].at_ms]
+    return min(times_ms), max(times_ms)
 
 
 def _require_sealed(entries: Sequence[Entry]) -> None:

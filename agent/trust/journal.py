@@ -28,17 +28,17 @@ def take_records(buffer: bytes, offset: int, end: int) -> tuple[list[bytes], int
         end: No record that ends behind this is taken.
     """
     contents = []
-    take, value = _NUMBER.unpack_from, google_crc32c.value
-    while (body := offset + _NUMBER.size) <= end:
+    take, value, size, residue = _NUMBER.unpack_from, google_crc32c.value, _NUMBER.size, _RESIDUE
+    while (body := offset + size) <= end:
         (length,) = take(buffer, offset)
-        tail = body + length
-        if not 1 <= length <= ENTRY_LIMIT_BYTES or tail + _NUMBER.size > end:
+        tail = body + length + size
+        if tail > end or not 1 <= length <= ENTRY_LIMIT_BYTES:
             break
-        record = buffer[offset : tail + _NUMBER.size]
-        if value(record) != _RESIDUE:
+        record = buffer[offset:tail]
+        if value(record) != residue:
             break
-        contents.append(record[_NUMBER.size : -_NUMBER.size])
-        offset = tail + _NUMBER.size
+        contents.append(record[size:-size])
+        offset = tail
     return contents, offset
 
 

@@ -20,6 +20,10 @@ NOTE_LIMIT_BYTES = 1024
 NO_NOTE = bytes(32)
 """Stands for the hash of the note before the first."""
 KEY_ID_BYTES = 4
+UNSIGNED_LIMIT_MS = {"watch": 15_000, "send": 60_000}
+"""Entries of a log are signed before they span more than this, by process: what is not signed can
+be changed on the card without a trace. As a rule the watcher signs every 5 s and at a commit, up
+to 5 s later; the sender every 30 s (ADR 0017)."""
 _FORM = re.compile(
     r"(?P<text>(?P<origin>homeplate/[a-z0-9-]{1,63}/(?:watch|send))\n"
     r"(?P<size>0|[1-9][0-9]{0,18})\n"
@@ -61,6 +65,11 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def log_origin(unit: str, process: str) -> str:
     """Return the name of a unit's log; `process` is watch or send."""
     return f"homeplate/{unit}/{process}"
+
+
+def unsigned_limit_ms(origin: str) -> int:
+    """Return how long a time the unsigned entries of a log may span."""
+    return UNSIGNED_LIMIT_MS[origin.rsplit("/", 1)[1]]
 
 
 def note_hash(note: str) -> bytes:

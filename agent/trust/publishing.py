@@ -173,6 +173,15 @@ def office_names(bundle: Bundle) -> dict[str, PublicKey]:
     return offices(_last_roots(bundle)[1].signed)
 
 
+def offices_of(root: bytes) -> dict[str, PublicKey]:
+    """Return the offices of a root, its signatures not verified, with their keys.
+
+    Raises:
+        PolicyError: It is no root.
+    """
+    return offices(load_role(root, Root, place="root").signed)
+
+
 def _last_roots(bundle: Bundle) -> tuple[Metadata[Root] | None, Metadata[Root]]:
     """Return the root before the newest, None where there is none, and the newest."""
     former, newest = (None, *bundle.roots)[-2:]

@@ -4,21 +4,24 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
-from typing import Final
 
 from agent.base.clock import from_ms
 from agent.base.errors import IntegrityError
 from agent.trust.backlog import SegmentKey
 from agent.trust.balance import Claim, Finding, Severity
-from agent.trust.entries import DeleteIntent, Entry, Stop, decode_entries, decode_entry
+from agent.trust.entries import DeleteIntent, Entry, Stop, decode_entries, decode_entry, times_of
 from agent.trust.journal import find_records
 from agent.trust.merkle import EMPTY_ROOT, Tree, leaf_hashes
-from agent.trust.notes import NO_NOTE, Checkpoint, note_hash, open_checkpoint, read_bound
+from agent.trust.notes import (
+    NO_NOTE,
+    Checkpoint,
+    note_hash,
+    open_checkpoint,
+    read_bound,
+    unsigned_limit_ms,
+)
 from agent.trust.receipts import Receipt, open_receipt, receipt_hash
 from agent.trust.signatures import PublicKey
-
-UNSIGNED_LIMIT_MS: Final = 15_000
-"""A log is signed every 5 s; a commit of up to 5 s may stand behind that, and a slow disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,13 +270,14 @@ def _judge_end(review: LogReview, rest: bytes) -> None:
         detail = f"signed off, but the last {review.unsigned} entries are not signed"
         review.find("unsigned-end", detail)
     elif review.tail:
-        begin_ms, end_ms = (entry.at_ms for entry in (review.tail[0], review.tail[-1]))
+        begin_ms, end_ms = times_of(review.tail)
         detail = (
             f"the last {len(review.tail)} entries, from {_tell_time(begin_ms)} to "
             f"{_tell_time(end_ms)}, are not signed: they may have been changed or others removed"
         )
-        if end_ms - begin_ms > UNSIGNED_LIMIT_MS:
-            detail += f"; no unit leaves more than {UNSIGNED_LIMIT_MS // 1000} s unsigned"
+        limit_ms = unsigned_limit_ms(review.origin)
+        if end_ms - begin_ms > limit_ms:
+            detail += f"; no unit leaves more than {limit_ms // 1000} s unsigned"
             review.find("unsigned-too-long", detail)
         else:
             review.find("unsigned-tail", detail, "warning")

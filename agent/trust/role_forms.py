@@ -108,6 +108,9 @@ class _Files(_Strict, frozen=True, kw_only=True):
     policy: _File = msgspec.field(name="policy.json")
     models: _File = msgspec.field(name="models.toml")
     hotlist_keys: _File = msgspec.field(name="hotlist-keys.json")
+    application: _File | msgspec.UnsetType = msgspec.field(
+        name="application.json", default=msgspec.UNSET
+    )
 
 
 class _Targets(_Signed, frozen=True, kw_only=True):
@@ -140,6 +143,6 @@ class SnapshotFile(Envelope, frozen=True, kw_only=True):
 
 
 class TargetsFile(Envelope, frozen=True, kw_only=True):
-    """The three files that are signed."""
+    """The files that are signed."""
 
     signed: _Targets

@@ -167,3 +167,9 @@ def spell(indices: NDArray[np.int64], alphabet: str) -> str:
     """Return the characters at `indices` of `alphabet`."""
     letters = np.frombuffer(alphabet.encode("ascii"), np.uint8)
     return letters[indices].tobytes().decode("ascii")
+
+
+def spell_rows(indices: NDArray[np.int64], alphabet: str) -> list[str]:
+    """Return the characters at each row of `indices` (N, S) of `alphabet`."""
+    width, text = indices.shape[1], spell(indices.ravel(), alphabet)
+    return [text[at : at + width] for at in range(0, len(text), width)]

@@ -1,6 +1,7 @@
 """How a plate is looked at: margins in turn, again when in doubt, closer where corners are off."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,28 @@ from agent.vision.geometry import Plane, Quads, cut_crops
 MARGIN_TURNS = ((0.0, 0.0), (0.02, 0.0), (-0.015, 0.0), (0.01, 0.025), (0.03, 0.0))
 """Shares of width and height added to the reader's margin in turn. Measured on vehicles that stand
 still: 1 to 3 % more plates right, a quarter of the wrong ones less, with as many looks."""
-WEAK_CONFIDENCE = 0.9
-"""A look less sure than this is worth two more crops of the same frame."""
 SECOND_LOOKS = ((-0.03, -0.05), (0.03, 0.05))
 """Added to the margin for them. The corners of a plate in a frame, in the shade or seen from the
 side are some pixels off; a tighter and a wider crop fail in other ways than the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """Which looks get more crops of the same frame, and which."""
+
+    least: float
+    """Confidence from which on that helps."""
+    below: float
+    """Confidence from which on nobody needs it."""
+    seconds: tuple[tuple[float, float], ...]
+    """Of `SECOND_LOOKS`."""
+
+
+ALONE = Doubt(least=0.0, below=0.9, seconds=SECOND_LOOKS)
+"""At a single picture."""
+PASSING = Doubt(least=0.05, below=0.8, seconds=SECOND_LOOKS[:1])
+"""At a vehicle that is followed: the next frame shows it again, so a look that is nearly sure can
+wait for that, and one that shows next to nothing (far away, covered) is not helped."""
 CENTRED_LOOKS = ((0.0, 0.0), (0.03, 0.05))
 """Added to the reader's margin, for a look at corners that were drawn in."""
 FEWEST_CHARACTERS = 3

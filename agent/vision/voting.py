@@ -1,7 +1,7 @@
 """Many looks at one plate become one text: evidence is added, not words counted."""
 
 from dataclasses import dataclass, field
-from math import prod
+from math import exp, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +10,20 @@ from agent.vision.decode import (
     MAX_SLOTS,
     SMALLEST,
     Slots,
+    mask_slots,
     measure_confidence,
     measure_surety,
     normalise,
     spell,
+    spell_rows,
 )
 from agent.vision.texts import count_changes
 
 STRANGE_CONFIDENCE, STRANGE_SHARE = 0.8, 0.5
 """A look that is that sure of a text in which that share of the characters differs shows another
 vehicle."""
+SIZE_POWER = 2
+"""Of the width: a plate twice as wide shows four times as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +35,8 @@ class Vote:
     """Of each character, 0 to 1."""
     agreed: int
     """Looks whose own text is the outcome."""
-    looks: int = 1
-    """All looks that were counted."""
+    share: float = 1.0
+    """Weight of those looks in that of all, 0 to 1."""
     complete: float = 1.0
     """Probability that no character was overlooked, 0 to 1."""
 
@@ -42,53 +46,96 @@ class Vote:
         return prod(self.confidences) * self.complete if self.confidences else 0.0
 
 
-def count_votes(slots: Slots, *, alphabet: str) -> Vote:
+def count_votes(slots: Slots, *, alphabet: str, weights: NDArray[np.float32] | None = None) -> Vote:
     """Return the outcome of the looks `slots` at one plate.
 
     Looks with the length that gathers most confidence take part. Their log-probabilities are added
     slot by slot. Looks at one passing plate are not independent (same dirt, same light, same
-    network), so n of them count as √n: confidence grows with agreement, but slowly.
+    network), so n of them count as √n: confidence grows with agreement, but slowly. With weights
+    n is (Σw)² / Σw²: a look without weight changes nothing.
+
+    Args:
+        slots: At least one look.
+        alphabet: Of the reader.
+        weights: (N,) how much each look counts, above 0, see `weigh_looks`; None = all alike.
     """
-    length = choose_length(slots)
+    weights = np.ones(len(slots.lengths), np.float32) if weights is None else weights
+    length = choose_length(slots, weights)
     taking_part = slots.lengths == length
     if length == 0:
-        return Vote(characters="", confidences=(), agreed=int(taking_part.sum()))
-    looks = slots.log_probs[taking_part, :length]
-    evidence = normalise(looks.sum(axis=0) / np.float32(np.sqrt(len(looks))))
+        share = float(weights[taking_part].sum() / weights.sum())
+        return Vote(characters="", confidences=(), agreed=int(taking_part.sum()), share=share)
+    looks, part = slots.log_probs[taking_part, :length], weights[taking_part]
+    count = float(np.sqrt(part @ part))
+    evidence = normalise((part @ looks.reshape(len(part), -1)).reshape(looks.shape[1:]) / count)
     winner = evidence.argmax(axis=1)
-    agreed = (looks.argmax(axis=2) == winner).all(axis=1).sum()
+    agreed = (looks.argmax(axis=2) == winner).all(axis=1)
     return Vote(
         characters=spell(winner, alphabet),
         confidences=tuple(np.exp(evidence.max(axis=1)).tolist()),
-        agreed=int(agreed),
-        looks=len(slots.lengths),
-        complete=join_odds(slots.complete[taking_part], count=float(np.sqrt(len(looks)))),
+        agreed=int(agreed.sum()),
+        share=float(part[agreed].sum() / weights.sum()),
+        complete=join_odds(slots.complete[taking_part], weights=part, count=count),
     )
 
 
-def merge_looks(looks: tuple[Slots, ...]) -> Slots:
-    """Return one look at each of N plates from several: `looks` hold the same plates, N rows each.
+def judge_looks(slots: Slots, *, alphabet: str) -> tuple[Vote, ...]:
+    """Return the outcome of each look by itself, as `count_votes` of it alone gives it."""
+    texts, best = slots.log_probs.argmax(axis=2), np.exp(slots.log_probs.max(axis=2)).tolist()
+    complete = np.clip(np.exp(slots.complete), SMALLEST, 1 - SMALLEST).tolist()
+    lengths = slots.lengths.tolist()
+    return tuple(
+        Vote(
+            characters=text[:length],
+            confidences=tuple(sure[:length]),
+            agreed=1,
+            complete=whole if length else 1.0,
+        )
+        for text, sure, length, whole in zip(
+            spell_rows(texts, alphabet), best, lengths, complete, strict=True
+        )
+    )
+
+
+def weigh_looks(
+    widths_px: NDArray[np.float32], sureties: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return (N,) how much each of several looks at one plate counts, the weightiest 1.
+
+    That is by its area in the picture times the probability that its text is right: a vehicle that
+    comes nearer is first seen too small to be read, and what was guessed then is no disagreement
+    with what all can read later.
+
+    Args:
+        widths_px: (N,) of the plate in the frame.
+        sureties: (N,) `measure_surety`.
+    """
+    weights = np.maximum(widths_px**SIZE_POWER * sureties, np.float32(SMALLEST))
+    return np.asarray(weights / weights.max(), np.float32)
+
+
+def merge_looks(slots: Slots, looks: int) -> Slots:
+    """Return one look at each of N plates from `looks` at each: all first looks, all second, ...
 
     The evidence is averaged, not added: these looks are at one and the same picture, so what
     misleads one misleads all. Added as in `count_votes`, twice as many of the answers were wrong.
     """
-    plates = len(looks[0].lengths)
-    merged = Slots(
-        log_probs=np.zeros_like(looks[0].log_probs),
-        lengths=np.zeros(plates, np.int64),
-        complete=np.zeros(plates, np.float32),
+    plates = len(slots.lengths) // looks
+    lengths = slots.lengths.reshape(looks, plates)
+    confidence = measure_confidence(slots).reshape(looks, plates)
+    sums = np.zeros((plates, MAX_SLOTS + 1))
+    np.add.at(sums, (np.arange(plates), lengths), confidence)
+    length = np.where(sums.any(axis=1), MAX_SLOTS - sums.round(3)[:, ::-1].argmax(axis=1), 0)
+    part = lengths == length
+    count = np.maximum(part.sum(axis=0), 1).astype(np.float32)
+    logs = slots.log_probs.reshape(looks, plates, MAX_SLOTS, -1)
+    evidence = normalise((logs * part[..., None, None]).sum(axis=0) / count[:, None, None])
+    odds = (find_odds(slots.complete).reshape(looks, plates) * part).sum(axis=0) / count
+    return Slots(
+        log_probs=evidence * mask_slots(length)[..., None],
+        lengths=length,
+        complete=np.log(1 / (1 + np.exp(-odds))).astype(np.float32),
     )
-    for plate in range(plates):
-        part = join_slots(tuple(pick_slots(look, np.array([plate])) for look in looks))
-        length = choose_length(part)
-        taking_part = part.lengths == length
-        merged.log_probs[plate, :length] = normalise(
-            part.log_probs[taking_part, :length].mean(axis=0)
-        )
-        merged.lengths[plate] = length
-        joined = join_odds(part.complete[taking_part], count=float(taking_part.sum()))
-        merged.complete[plate] = np.log(joined)
-    return merged
 
 
 def pick_surer(one: Slots, other: Slots) -> Slots:
@@ -97,24 +144,33 @@ def pick_surer(one: Slots, other: Slots) -> Slots:
     return put_slots(one, surer, pick_slots(other, surer))
 
 
-def join_odds(log_probs: NDArray[np.float32], *, count: float) -> float:
+def join_odds(
+    log_probs: NDArray[np.float32], *, weights: NDArray[np.float32], count: float
+) -> float:
     """Return the probability that all looks together give, from that of each (n,), n at least 1.
 
-    As with characters: the logarithms of the odds are added and divided by `count`.
+    As with characters: the logarithms of the odds are added by weight and divided by `count`.
     """
-    chances = np.clip(np.exp(log_probs.astype(np.float64)), SMALLEST, 1 - SMALLEST)
-    odds = np.log(chances / (1 - chances)).sum() / count
-    return float(1 / (1 + np.exp(-odds)))
+    odds = float(weights @ find_odds(log_probs)) / count
+    return 1 / (1 + exp(-odds))
 
 
-def choose_length(slots: Slots) -> int:
+def find_odds(log_probs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the logarithms of the odds of probabilities given by their logarithms."""
+    chances = np.clip(np.exp(log_probs, dtype=np.float64), SMALLEST, 1 - SMALLEST)
+    return np.asarray(np.log(chances / (1 - chances)), np.float64)
+
+
+def choose_length(slots: Slots, weights: NDArray[np.float32] | None = None) -> int:
     """Return the number of characters with the greatest sum of confidence; 0 without looks.
 
     Of two that are equal the longer: a plate that was cut shows less, hardly ever more.
     """
     confidence = measure_confidence(slots)
-    weights = np.bincount(slots.lengths, confidence, minlength=MAX_SLOTS + 1).round(3)
-    return MAX_SLOTS - int(weights[::-1].argmax()) if weights.any() else 0
+    if weights is not None:
+        confidence = confidence * weights
+    sums = np.bincount(slots.lengths, confidence, minlength=MAX_SLOTS + 1).round(3)
+    return MAX_SLOTS - int(sums[::-1].argmax()) if sums.any() else 0
 
 
 def join_slots(parts: tuple[Slots, ...]) -> Slots:

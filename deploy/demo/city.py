@@ -113,13 +113,14 @@ def found_city(root: Path, *, address: str = "127.0.0.1") -> City:
     )
 
 
-def publish_policy(
+def publish_policy(  # noqa: PLR0913  one argument a thing that tests change
     city: City,
     *,
     port: int,
     mode: str = "all",
     signed_by: tuple[str, ...] = ("police", "clerk"),
     changes: Mapping[str, Any] | None = None,
+    application: bytes = b"",
     now: datetime | None = None,
 ) -> None:
     """Let the offices sign the next policy; the endpoint serves it, the unit is flashed with it.
@@ -130,6 +131,7 @@ def publish_policy(
         mode: `all` or `hits-only`.
         signed_by: Offices; fewer than two make a policy that is not published, only pending.
         changes: Fields of the policy that are to be others.
+        application: The file application.json; empty = no update.
         now: When it is signed; None = now.
     """
     book, now = city.book, now or datetime.now(UTC)
@@ -138,6 +140,7 @@ def publish_policy(
         policy=encode_draft(fields),
         models=MODELS.read_bytes(),
         hotlist_keys=describe_hotlist_keys(city),
+        application=application,
     )
     pending = book.put_up(files, book.roots())
     for office in signed_by:
@@ -201,8 +204,11 @@ def settle_endpoint(city: City, *, port: int) -> None:
     )
 
 
-def settle_unit(city: City, *, source: Path, realtime: bool) -> None:
-    """Write the unit's settings: which camera, and where its folders are."""
+def settle_unit(city: City, *, source: Path, realtime: bool, shedding: bool = False) -> None:
+    """Write the unit's settings: which camera, and where its folders are.
+
+    Without shedding a clip loses no frame, however busy the machine.
+    """
     unit = city.unit
     lines = [
         f'unit = "{UNIT}"',
@@ -214,6 +220,8 @@ def settle_unit(city: City, *, source: Path, realtime: bool) -> None:
         "[camera]",
         f"source = {json.dumps(str(source))}",
         f"realtime = {'true' if realtime else 'false'}",
+        "[shedding]",
+        f"enabled = {'true' if shedding else 'false'}",
         "[uplink]",
         "poll_interval_s = 0.2",
         "batch_interval_s = 0",

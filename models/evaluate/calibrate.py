@@ -30,9 +30,9 @@ from agent.detect import detect_plates
 from agent.read import look_at
 from agent.vision.decode import SMALLEST, Slots, collapse_columns, measure_surety, normalise
 from agent.vision.looks import (
+    ALONE,
     CENTRED_LOOKS,
     SECOND_LOOKS,
-    WEAK_CONFIDENCE,
     centre_corners,
 )
 from agent.vision.patterns import Patterns, weigh_patterns
@@ -81,9 +81,9 @@ def look_closely(shot: Shot, models: Models) -> Sight:
     reader = replace(models.reader, temperature=1.0)
     corners = corners[row : row + 1]
     looks = look_at(shot.gray, corners, reader, ((0.0, 0.0), *SECOND_LOOKS))
-    _, quads = centre_corners(looks[0], corners, margin_x=reader.margin[0])
+    _, quads = centre_corners(looks[:1], corners, margin_x=reader.margin[0])
     centred = look_at(shot.gray, quads, reader, CENTRED_LOOKS)
-    return Sight(columns=np.concatenate(looks), centred=np.concatenate(centred), text=shot.text)
+    return Sight(columns=looks, centred=centred, text=shot.text)
 
 
 def judge_sights(
@@ -101,12 +101,13 @@ def _judge(sight: Sight, temperature: float, alphabet: str, patterns: Patterns |
     """Return one outcome."""
     if not len(sight.columns):
         return Outcome(known=True, found=False)
-    looks = _part(sight.columns, temperature)
-    slots = looks[0]
-    if measure_surety(slots)[0] < WEAK_CONFIDENCE:
-        slots = merge_looks(looks)
-    if measure_surety(slots)[0] < WEAK_CONFIDENCE and len(sight.centred):
-        slots = pick_surer(slots, merge_looks(_part(sight.centred, temperature)))
+    looks = _collapse(sight.columns, temperature)
+    slots = pick_slots(looks, np.array([0]))
+    if measure_surety(slots)[0] < ALONE.below:
+        slots = merge_looks(looks, len(sight.columns))
+    if measure_surety(slots)[0] < ALONE.below and len(sight.centred):
+        closer = _collapse(sight.centred, temperature)
+        slots = pick_surer(slots, merge_looks(closer, len(sight.centred)))
     if patterns is not None:
         slots = weigh_patterns(slots, patterns)
     vote = count_votes(slots, alphabet=alphabet)
@@ -120,10 +121,9 @@ def _judge(sight: Sight, temperature: float, alphabet: str, patterns: Patterns |
     )
 
 
-def _part(columns: NDArray[np.float32], temperature: float) -> tuple[Slots, ...]:
+def _collapse(columns: NDArray[np.float32], temperature: float) -> Slots:
     """Return each look of (L, T, C) columns at a temperature."""
-    looks = collapse_columns(normalise(columns / np.float32(temperature)))
-    return tuple(pick_slots(looks, np.array([row])) for row in range(len(columns)))
+    return collapse_columns(normalise(columns / np.float32(temperature)))
 
 
 def measure_surprise(

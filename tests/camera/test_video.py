@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from agent.base.errors import DeviceError, InputError
+from agent.base.settings import CameraSettings, Settings, SheddingSettings
 from agent.camera.container import name_source
+from agent.camera.patient import PatientCamera
+from agent.camera.sources import open_camera
 from agent.camera.video import VideoFile
 from agent.vision.image import shrink_plane
 from tests.camera.rtsp_server import RtspServer
@@ -106,6 +109,27 @@ def test_real_time_waits_for_each_frame_and_not_for_one_that_is_late(tmp_path):
         clock.advance(1.0)
         next(frames)
     assert clock.waits_s == pytest.approx([0.0, 1 / RATE, 0.0])
+
+
+@pytest.mark.parametrize("sheds", [True, False])
+def test_a_file_in_real_time_loses_no_frame_where_nothing_is_to_be_shed(tmp_path, sheds):
+    write_video(tmp_path / "a.mp4", count=8)
+    settings = Settings(
+        unit="u",
+        camera=CameraSettings(source=str(tmp_path / "a.mp4"), realtime=True),
+        shedding=SheddingSettings(enabled=sheds),
+    )
+    bare = open_camera(settings, clock=FakeClock())
+    assert bare.is_live is sheds
+    with PatientCamera(bare, wait_s=0.01) as camera:
+        frames = camera.frames()
+        next(frame for frame in frames if frame is not None)
+        if sheds:  # this clock never waits: all others come while the first is looked at
+            with camera._changed:
+                camera._changed.wait_for(lambda: camera._ended)
+        rest = [frame.index for frame in frames if frame is not None]
+    assert 1 + len(rest) + camera.dropped_frames == 8
+    assert bool(camera.dropped_frames) is sheds
 
 
 def test_a_broken_frame_in_the_middle_is_counted_and_left_out(tmp_path):

@@ -3,15 +3,23 @@
 from datetime import timedelta
 from functools import partial
 
+import cv2
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from agent.base.errors import InputError
+from agent.base.health import WatchCounters
 from agent.base.records import Direction, PlateRead, PlateText
 from agent.cli.bench_boards import BOARDS, project
+from agent.cli.bench_clip import Moment
 from agent.cli.bench_index import find_nearest, is_whole_picture, load_index
+from agent.cli.bench_limits import check_limits, list_usual
 from agent.cli.bench_meter import Meter
+from agent.cli.bench_report import count_frames, measure_growth
 from agent.cli.bench_truth import SLACK_FRAMES, Vehicle, compare_reads, load_truth
+from agent.cli.bench_yardstick import CHANNELS, KERNEL_GFLOP, SIDE, Kernel, encode_convolution
+from agent.vision.session import make_options
 from tests.fakes import NOON
 from tests.plates import make_corners
 
@@ -185,3 +193,77 @@ def test_a_board_that_is_too_slow_reads_less():
     found = project(BOARDS[1], gflop=10.0, other_ms=0.0, reads_per_frame=1.0)
     assert found.max_fps < 2
     assert found.reads_per_minute == pytest.approx(found.max_fps * 60)
+
+
+def test_the_yardstick_is_a_convolution():
+    rng = np.random.default_rng(2)
+    weights = rng.standard_normal((2, 2, 3, 3), np.float32)
+    content = encode_convolution(weights, side=8)
+    session = ort.InferenceSession(
+        content, make_options(threads=1), providers=["CPUExecutionProvider"]
+    )
+    planes = rng.standard_normal((1, 2, 8, 8), np.float32)
+    (found,) = session.run(None, {"x": planes})
+    for channel in range(2):
+        parts = [
+            cv2.filter2D(plane, -1, kernel, borderType=cv2.BORDER_CONSTANT)
+            for plane, kernel in zip(planes[0], weights[channel], strict=True)
+        ]
+        np.testing.assert_allclose(found[0, channel], sum(parts), atol=1e-4)
+
+
+def test_the_yardstick_counts_what_it_takes():
+    kernel = Kernel()
+    assert (kernel.cpu_ms, kernel.total_ns, kernel.gflop_per_s) == (0.0, 0, 0.0)
+    for _ in range(3):
+        kernel.run()
+    assert len(kernel.spent_ns) == 3
+    assert kernel.total_ns == sum(kernel.spent_ns) > 0
+    assert kernel.gflop_per_s == pytest.approx(KERNEL_GFLOP / kernel.cpu_ms * 1e3)
+    assert pytest.approx(4 * 2e-9 * 9 * (CHANNELS * SIDE) ** 2) == KERNEL_GFLOP
+
+
+def moments(*rss_mib, every_s=10.0):
+    """Return moments of a run with that memory."""
+    return [
+        Moment(at_s=n * every_s, frames=n, crops_read=0, vehicles=0, frames_shed=0, rss_mib=one)
+        for n, one in enumerate(rss_mib)
+    ]
+
+
+WARM = [100.0, 150.0, 180.0, 180.0, 181.0]
+
+
+@pytest.mark.parametrize(
+    ("rss_mib", "grown"),
+    [
+        pytest.param([*WARM, *[181.0] * 15], 0.0, id="flat after a start that claims memory"),
+        pytest.param([*WARM, *np.linspace(181, 195, 15)], 10.0, id="growing"),
+        pytest.param([*WARM, *[190.0] * 5, *[181.0] * 10], -9.0, id="given back"),
+        pytest.param(WARM, None, id="too short"),
+        pytest.param([], None, id="nothing"),
+    ],
+)
+def test_growth_of_memory_is_told_from_the_second_quarter_to_the_last(rss_mib, grown):
+    assert measure_growth(moments(*rss_mib)) == (None if grown is None else pytest.approx(grown))
+
+
+@pytest.mark.parametrize(
+    ("figures", "held"),
+    [
+        ({"frames_unaccounted": 0, "rss_growth_mib": None}, [True]),
+        ({"frames_unaccounted": 1, "rss_growth_mib": None}, [False]),
+        ({"frames_unaccounted": 0, "rss_growth_mib": 1.0}, [True, True]),
+        ({"frames_unaccounted": 0, "rss_growth_mib": 4.5}, [True, False]),
+    ],
+)
+def test_every_run_must_account_for_its_frames_and_not_grow(figures, held):
+    reports = [{"clip": "one.mp4", **figures}]
+    assert [one["held"] for one in check_limits(reports, list_usual(reports))] == held
+
+
+def test_frames_are_added_up():
+    counters = WatchCounters(
+        frames_looked=1, frames_motionless=2, frames_passed=4, frames_shed=8, failed_frames=16
+    )
+    assert count_frames(counters) == 31

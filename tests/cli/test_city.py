@@ -9,7 +9,9 @@ from agent.base.errors import ConfigError, DeviceError
 from agent.cli import main
 from agent.cli.keyring import RECORD, destroy_key, load_ring, make_key, read_periods
 from agent.seal import Sealer
+from agent.trust.bundle_files import encode_bundle
 from agent.trust.signatures import load_public_key
+from tests.policies import draft, policy_fields, text64
 from tests.sealing import BOOT, NOON, plate_read
 
 
@@ -96,7 +98,10 @@ def test_the_list_shows_the_dead_and_the_living(keys, capsys):
     ("arguments", "found"),
     [
         (["make", "2026-10"], "has or had a key"),
-        (["make", "../up"], "expected 1 to 32"),
+        (["make", "../up"], "expected a month as in 2026-11"),
+        (["make", "november"], "expected a month as in 2026-11"),
+        (["make", "2026-13"], "expected a month as in 2026-11"),
+        (["destroy", "2026-10", "--yes", "--policies", "."], "no policy there"),
         (["destroy", "2026-10"], "say --yes"),
         (["destroy", "2020-01", "--yes"], "is in no record"),
     ],
@@ -138,3 +143,32 @@ def test_a_disk_that_refuses_is_a_device_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DeviceError, match="the disk refuses"):
         make_key(tmp_path / "file" / "keys", "2026-11", now=NOON)
+
+
+@pytest.mark.parametrize("name", ["current.bundle", "pending.bundle"])
+@pytest.mark.parametrize("named", [True, False], ids=["--policies", "found beside the keys"])
+def test_a_key_that_a_policy_names_is_not_destroyed_by_accident(keys, capsys, name, named):
+    sealing = policy_fields()["sealing"]
+    public = text64((keys / "2026-11.pub").read_bytes())
+    folder = keys.parent / "policies"
+    folder.mkdir()
+    bundle = draft(sealing={**sealing, "public_key": public}).bundle()
+    (folder / name).write_bytes(encode_bundle(bundle))
+    told = ["--policies", str(folder)] if named else []
+    destroy = ["city", "keys", "destroy", str(keys)]
+    for how in ("--yes", "--dry-run"):
+        assert main([*destroy, "2026-11", *told, how]) == 78
+        assert f"{name} names this key" in capsys.readouterr().err
+    assert len(load_ring(keys).openers) == 2
+    assert main([*destroy, "2026-10", *told, "--yes"]) == 0
+    assert main([*destroy, "2026-11", *told, "--yes", "--in-use"]) == 0
+    assert load_ring(keys).openers == {}
+
+
+def test_a_key_is_destroyed_without_a_policy_at_hand_but_not_without_a_word(keys, capsys):
+    assert main(["city", "keys", "destroy", str(keys), "2026-10", "--yes"]) == 0
+    assert "no policy is at hand" in capsys.readouterr().err
+
+
+def test_a_second_key_of_a_month_has_a_further_word(tmp_path):
+    assert make_key(tmp_path, "2026-11-b", now=NOON).name == "2026-11-b"

@@ -47,10 +47,11 @@ class Unit:
         (self.folder / "state").mkdir()
         self.added = self.add(city, self.bundle)
 
-    def add(self, city, out):
+    def add(self, city, out, *words):
         """Make a bundle for it at the office."""
         return main(
-            ["unit", "add", self.name, "--policy", str(city.policy), "--root", str(city.root),
+            ["unit", "add", self.name, *words,
+             "--policy", str(city.policy), "--root", str(city.root),
              "--tickets", str(city.folder / "tickets"), "--out", str(out),
              "--settings", str(self.folder / "site.toml")]
         )  # fmt: skip
@@ -126,7 +127,7 @@ def test_enrolling_again_changes_nothing_and_asks_nobody(unit, capsys):
 
 def test_a_slip_in_from_is_told_as_one(unit, capsys):
     assert unit.enroll(unit.folder / "bot") == 78
-    assert refused(capsys, "--from", "bot: no bundle there")
+    assert refused(capsys, "--from", "bot: no bundle there", "with --again where the card")
     assert not unit.credentials.exists()
 
 
@@ -154,7 +155,7 @@ def test_a_unit_whose_certificate_ended_enrols_again_with_its_keys(unit, city):
     renewed = unit.folder / "state/identity/tls.crt"
     put_certificate(unit, renewed, days=(-60, -30))
     assert unit.enroll() == 77
-    assert unit.add(city, unit.folder / "second") == 0
+    assert unit.add(city, unit.folder / "second", "--again") == 0
     shutil.copytree(unit.folder / "second", unit.boot, dirs_exist_ok=True)
     assert unit.enroll() == 0
     assert unit.secrets() == keys
@@ -349,6 +350,17 @@ def test_a_wrong_argument_makes_nothing(city, tmp_path, capsys, monkeypatch, wor
     assert add(city, tmp_path, *words, "--policy", city.policy) == 78
     assert refused(capsys, said)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_was_given_is_given_again_only_where_that_is_said(unit, city, capsys):
+    unit.enroll()
+    capsys.readouterr()
+    second = unit.folder / "second"
+    assert unit.add(city, second) == 78
+    assert refused(capsys, f"the name {unit.name} was given before", "--again")
+    assert not second.exists()
+    assert unit.add(city, second, "--again") == 0
+    assert (second / "bundle.json").exists()
 
 
 def test_a_policy_for_other_units_makes_nothing(city, tmp_path, capsys):

@@ -1,6 +1,8 @@
 """Flashing: what reaches the card, what is refused, and that nothing else is touched."""
 
+import ctypes
 import hashlib
+import mmap
 import os
 import shutil
 import struct
@@ -8,16 +10,26 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.base.errors import ConfigError, DeviceError
 from agent.cli import main
+from agent.cli.boot_partition import open_target
 from agent.cli.cloud_init import Network, is_foreign, meta_data, network_config, user_data
-from agent.cli.flash import write_files
+from agent.cli.flash import place_files, write_files
+from agent.cli.machine import IN_MEMORY, Machine
 from agent.cli.partition_table import find_boot_partition
-from agent.cli.unit_bundle import CLOUD_FILES, Manifest, draw_token, encode_token, write_bundle
+from agent.cli.unit_bundle import (
+    CLOUD_FILES,
+    Manifest,
+    draw_token,
+    encode_token,
+    load_bundle,
+    write_bundle,
+)
 
 UNIT = "unit-0001"
 START_BYTES = 1_048_576
@@ -161,6 +173,38 @@ def test_the_bundle_is_on_the_card_and_nothing_else_has_changed(bundle, card, ca
     assert "unit-0001: flashed" in said.out
     assert "writing 8/8 homeplate/bundle.json" in said.err
     assert "reading back 8/8" in said.err
+
+
+def count_remembered(descriptor):
+    """Return how many pages of a file the computer has in memory (mincore(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    size_bytes = os.fstat(descriptor).st_size
+    with mmap.mmap(descriptor, size_bytes, prot=mmap.PROT_READ, flags=mmap.MAP_PRIVATE) as view:
+        pages = (ctypes.c_ubyte * -(-size_bytes // mmap.PAGESIZE))()
+        begin = np.frombuffer(view, np.uint8).ctypes.data
+        assert libc.mincore(ctypes.c_void_p(begin), ctypes.c_size_t(size_bytes), pages) == 0
+    return sum(page & 1 for page in pages)
+
+
+def test_what_is_read_back_comes_from_the_disk_and_not_from_memory(
+    bundle, card, tmp_path, monkeypatch
+):
+    mount = Machine().mount_of(tmp_path)
+    if mount is None or mount.kind in IN_MEMORY:
+        pytest.skip("the folder for tests is in memory itself")
+    remembered, real = [], os.posix_fadvise
+
+    def forget(descriptor, *words):
+        before = count_remembered(descriptor)
+        real(descriptor, *words)
+        remembered.append((before, count_remembered(descriptor)))
+
+    monkeypatch.setattr(os, "posix_fadvise", forget)
+    files = place_files(load_bundle(bundle))
+    write_files(open_target(card.path), files)
+    assert len(remembered) == len(files)
+    assert remembered[0][0] > 0
+    assert {after for _, after in remembered} == {0}
 
 
 def test_a_dry_run_writes_nothing(bundle, card, capsys):

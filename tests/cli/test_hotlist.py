@@ -2,8 +2,9 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.base.errors import InputError
 from agent.cli import main
-from agent.cli.bench_hotlist import measure
+from agent.cli.bench_hotlist import LIMITS, Figures, measure, report
 from agent.cli.hotlist_table import ERRORS_TOLD, read_table
 from agent.cli.near_misses import count_near_misses
 from agent.gate import GateRules, Hotlist
@@ -110,10 +111,11 @@ def test_lines_that_are_wrong_in_different_ways_are_told_together():
     [
         (b"", "without agency, case"),
         (b"7KXR482\n3CEH915\n", "without agency, case"),
+        (HEAD.replace(",", ";").encode(), "separated by semicolons; use commas"),
         (b"plate,plate,state,purpose,agency,case,expires\n", "another column, or one twice"),
         (HEAD.encode() + b"\xff\xfe", "is not UTF-8"),
     ],
-    ids=["empty", "no heading", "twice", "no text"],
+    ids=["empty", "no heading", "semicolons", "twice", "no text"],
 )
 def test_a_table_that_is_none_is_refused_without_being_quoted(content, words):
     with pytest.raises(InputError, match=words) as caught:
@@ -267,6 +269,46 @@ def test_a_list_that_was_changed_does_not_verify(office, capsys):
     assert look(office, "verify") == 65
 
 
+@pytest.mark.parametrize("action", ["verify", "near-misses"])
+def test_what_is_no_signed_list_is_named_with_what_was_expected(office, action, capsys):
+    (office / "list.signed").write_bytes((office / "list.csv").read_bytes())
+    assert look(office, action) == 65
+    told = capsys.readouterr().err
+    assert told.startswith(f"homeplate: {office / 'list.signed'}: ")
+    assert "expected what `homeplate hotlist sign` wrote" in told
+    assert sign(office) == 65  # and it is not written over
+    assert "list.signed: " in capsys.readouterr().err
+
+
+def test_policy_and_root_in_each_others_place_are_told(office, capsys):
+    (office / "both").write_bytes((office / "policy.bundle").read_bytes())
+    (office / "policy.bundle").write_bytes((office / "root.json").read_bytes())
+    (office / "root.json").write_bytes((office / "both").read_bytes())
+    assert sign(office) == 79
+    assert "a policy bundle; expected root.json. Are the two files swapped?" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_state_and_an_agency_that_nobody_knows_are_signed_and_told_without_a_line(office, capsys):
+    lines = (
+        f"7KXR482,ZZ,stolen-vehicle,PD,26-1,{SOON}\n"
+        f"3CEH915,MX-BCN,stolen-vehicle,pd,26-2,{SOON}\n"
+        f"8ABC123,,stolen-vehicle,Sheriff,26-3,{SOON}\n"
+    )
+    (office / "list.csv").write_text(HEAD + lines)
+    assert sign(office) == 0
+    told = capsys.readouterr().err
+    assert "note: 1 of 3 entries have a state that is none of" in told
+    assert "note: 1 of 3 entries have an agency that the policy does not name" in told
+    assert not re.search("ZZ|Sheriff|7KX|8ABC", told)
+
+
+def test_a_usual_list_is_signed_without_a_note(office, capsys):
+    assert sign(office) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_no_near_miss_raises_an_alert(office, capsys):
     sign(office)
     capsys.readouterr()
@@ -329,6 +371,35 @@ def test_the_bench_measures_a_real_list():
     assert figures.entries == 2_000
     assert figures.memory_mb < 0.1
     assert min(figures.find_hit_us, figures.find_miss_us, figures.load_s) > 0
+
+
+GOOD = Figures(
+    entries=1_000_000,
+    sealed_mb=40.0,
+    load_s=3.0,
+    find_hit_us=50.0,
+    find_miss_us=50.0,
+    memory_mb=64.0,
+    grown_mb=64.0,
+    peak_mb=300.0,
+)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_bench_fails_where_a_figure_is_over_its_limit(name, as_json, capsys):
+    assert report(GOOD, as_json=as_json) == 0
+    assert "OVER" not in capsys.readouterr().out
+    assert report(replace(GOOD, **{name: LIMITS[name] + 0.1}), as_json=as_json) == 1
+    said = capsys.readouterr().out
+    assert json.loads(said)["over"] == [name] if as_json else said.count("OVER") == 1
+
+
+def test_the_bench_of_the_hotlist_is_part_of_what_ci_runs():
+    root = Path(__file__).parents[2]
+    assert "deploy/dev bench " in (root / ".ci/run").read_text()
+    (line,) = re.findall(r"^  bench\) .*", (root / "deploy/dev").read_text(), re.MULTILINE)
+    assert "$bin/homeplate bench hotlist" in line
 
 
 def test_the_bench_prints_its_figures(capsys):

@@ -129,7 +129,7 @@ def outlive_the_policy(city):
         (name_a_host, 79, "$.endpoint.addresses[0]"),
         (leave_a_legal_field_blank, 79, "$.legal: blank: monitoring"),
         (tamper_with_the_policy, 79, "policy.bundle"),
-        (sign_with_one_office, 79, "signed by 1/2 keys"),
+        (sign_with_one_office, 79, "signed by clerk, and 2 offices must sign"),
         (bring_other_models, 79, "allows the models"),
         (outlive_the_policy, 79, "expired at 2020-02-01"),
         (lose_the_state_folder, 78, "make it"),
@@ -208,6 +208,12 @@ def test_the_readme_names_every_command():
 def test_the_overview_lists_every_command():
     help_text = build_parser([]).format_help()
     assert all(name in help_text for name in COMMANDS)
+
+
+def test_without_a_command_the_list_of_commands_is_shown():
+    done = homeplate()
+    assert all(f"{name} " in done.stderr for name in COMMANDS)
+    assert (done.returncode, done.stdout) == (78, "")
 
 
 @pytest.mark.parametrize("words", [(), ("bench", "sound"), ("open",)], ids=str)

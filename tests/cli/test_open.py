@@ -10,8 +10,13 @@ from agent.base.settings import SpoolSettings
 from agent.cli import main
 from agent.seal import Crop, Sealer
 from agent.spool import SpoolReader, SpoolWriter
-from agent.trust.frames import SealedFrame, encode_frame, parse_frame
-from agent.trust.keys import encode_private_key, generate_opener, generate_signer
+from agent.trust.frames import MAGIC, SealedFrame, encode_frame, parse_frame
+from agent.trust.keys import (
+    encode_private_key,
+    generate_opener,
+    generate_signer,
+    load_opener,
+)
 from tests.sealing import (
     BOOT,
     NOON,
@@ -204,6 +209,8 @@ def test_another_city_s_key_opens_nothing_and_says_so_in_one_line(spool, tmp_pat
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert "sealed to another key than this one" in captured.err
+    given = load_opener(bytearray(other.read_bytes()), place="other").key_id
+    assert f"({given.hex()}): 4 to {CITY.key_id.hex()}" in captured.err
 
 
 def test_frames_of_an_older_key_are_counted_and_the_others_open(spool, city_key, capsys):
@@ -258,8 +265,12 @@ def test_an_unfinished_frame_at_the_end_is_no_damage(spool, city_key, capsys):
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [(b"", "no sealed frames"), (b"rubbish", "damaged places: 1")],
-    ids=["empty", "rubbish"],
+    [
+        (b"", "nothing was received yet"),
+        (b"rubbish", "these are no sealed frames; expected segments of a unit"),
+        (MAGIC + b"rubbish" * 40, "damaged places: 1"),
+    ],
+    ids=["empty", "a log", "damaged"],
 )
 def test_files_without_frames_are_told(tmp_path, city_key, content, found, capsys):
     path = tmp_path / "file"
@@ -272,6 +283,18 @@ def test_an_empty_folder_has_no_frames(tmp_path, city_key, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["open", str(tmp_path / "empty"), "--key", city_key]) == 66
     assert "no sealed frames" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sign", ["endpoint.toml", "storage/index.sqlite"])
+def test_an_endpoint_that_got_nothing_yet_is_told_as_such(tmp_path, city_key, sign, capsys):
+    place = tmp_path / "endpoint" / sign
+    place.parent.mkdir(parents=True)
+    place.write_text("x")
+    (place.parent / "frames").write_bytes(b"")
+    folder = tmp_path / "endpoint"
+    told = {path: main(["open", str(path), "--key", city_key]) for path in (folder, place.parent)}
+    assert set(told.values()) == {66}
+    assert capsys.readouterr().err.count("nothing was received yet") == 2
 
 
 def test_a_missing_path_is_named(tmp_path, city_key, capsys):

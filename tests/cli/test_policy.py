@@ -1,7 +1,10 @@
 """`homeplate policy`: what people at their desks see and what they are kept from."""
 
 import json
+import shlex
 import sys
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,15 +13,18 @@ import pytest
 
 from agent.base.errors import ConfigError
 from agent.cli import main
+from agent.cli.key_files import read_public_key
+from agent.cli.keyring import load_ring
 from agent.cli.policy_book import Book
 from agent.cli.policy_fields import list_paths, set_field
 from agent.cli.policy_init import DEFAULTS
 from agent.cli.policy_words import LABELS, find_changes, tell_changes
 from agent.trust.bundle_files import parse_bundle
-from agent.trust.policy import Policy
+from agent.trust.policy import Policy, city_key, parse_policy
 from agent.trust.roles import key_pem
 from agent.trust.terms import Legal
 from tests.policies import MODELS, OFFICES, draft, policy_fields, signer
+from tests.updates import make_archive
 
 PASSPHRASE = "correct horse battery"  # noqa: S105  of keys that live for a test
 
@@ -57,8 +63,12 @@ class Office:
     def begin(self, *words):
         """Make keys and the first draft."""
         self.make_keys()
+        return self.begin_with_keys(*words)
+
+    def begin_with_keys(self, *words, code=0):
+        """Make the first draft; the keys are there."""
         offices = [f"--office={name}={self.folder / f'{name}.pub'}" for name in OFFICES]
-        return self.init(*offices, *words)
+        return self.init(*offices, *words, code=code)
 
     def init(self, *words, code=0):
         """Begin the folder."""
@@ -121,20 +131,27 @@ def test_a_short_passphrase_is_none(office):
 def test_a_new_city_begins_with_the_least_and_with_a_draft_that_is_not_ready(office):
     told = office.begin()
     assert "not ready for signing" in told
-    assert "blank: authorized_purposes" in told
+    assert "blank: authorized purposes (A), legal.authorized_purposes; " in told
     assert office.book.read_draft()["mode"] == DEFAULTS["mode"] == "hits-only"
     assert not (office.book.folder / "pending.bundle").exists()
+    assert "next: homeplate policy edit " in told
     told = office.sign("police", "--yes", code=78)
     assert "nothing is pending: the draft is not ready" in told
-    assert "blank: authorized_purposes" in told
+    assert "blank: authorized purposes (A), legal.authorized_purposes; " in told
 
 
 def test_two_signatures_make_a_policy_one_does_not(office):
     office.complete()
     told = office.sign("police", "--yes")
-    assert "what is kept: only hits on the hotlist" in told
+    assert told.count("what is kept: only hits on the hotlist") == 1
+    assert "nothing to compare with: this is the city's first policy" in told
+    assert "whatever changes" not in told
     assert "1 of 2 signatures (police); 1 missing: city-manager or clerk" in told
-    assert "1 missing" in office.do("publish", office.book.folder, code=79)
+    told = office.do("publish", office.book.folder, code=79)
+    assert (
+        "the policy is not signed by enough offices: 1 of 2 signatures (police); 1 missing" in told
+    )
+    assert "first root" not in told
     assert "2 of 2 signatures (police, clerk)" in office.sign("clerk", "--yes")
     assert "published: policy 1" in office.do("publish", office.book.folder)
     assert (office.book.folder / "published/0001.bundle").exists()
@@ -144,7 +161,7 @@ def test_two_signatures_make_a_policy_one_does_not(office):
 def test_a_change_is_told_in_plain_words(office):
     office.publish_first()
     told = office.do("edit", office.book.folder, "--set=retention.reads=7d", "--set=mode=all")
-    assert "! retention of reads: 24 hours → 7 days" in told
+    assert "! retention of reads on the unit: 24 hours → 7 days" in told
     assert "plates that are on no list will be kept from now on" in told
     assert "legal" not in told
     (change,) = [
@@ -173,7 +190,9 @@ def test_an_editor_opens_the_draft(office):
     )
     office.monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
     office.monkeypatch.delenv("VISUAL", raising=False)
-    assert "retention of reads: 24 hours → 7 days" in office.do("edit", office.book.folder)
+    told = office.do("edit", office.book.folder)
+    assert "retention of reads on the unit: 24 hours → 7 days" in told
+    assert "(retention is the longest life on the unit; at the city nothing is deleted" in told
 
 
 @pytest.mark.parametrize(
@@ -194,7 +213,7 @@ SLIPS = pytest.mark.parametrize(
         ("share_with=others", "a policy has no field share_with"),
         ("version=7", "sets version by itself"),
         ('purposes=["civil-warrant"]', "found 'civil-warrant'; expected one of stolen-vehicle"),
-        ("legal.monitoring=", "blank: monitoring"),
+        ("legal.monitoring=", "blank: how use is monitored (C), legal.monitoring;"),
         ("expires_at=2020-01-01T00:00:00Z", "not after $.issued_at"),
     ],
     ids=["retention", "near_name", "unknown_field", "version", "purpose", "blank", "time"],
@@ -244,6 +263,34 @@ def test_an_edit_that_changes_nothing_keeps_the_signatures(office):
     assert office.files() == before
 
 
+def test_an_application_is_named_shown_before_each_signature_and_taken_back(office):
+    office.publish_first()
+    archive = make_archive(office.folder, "1.2.0")
+    told = office.do("edit", office.book.folder, f"--application={archive}")
+    length, found = archive.stat().st_size, sha256(archive.read_bytes()).hexdigest()
+    shown = f"{length} bytes, SHA-256 {found}"
+    assert "application that units install" in told
+    assert "this is the software that sees every plate" in told
+    assert shown in told
+    for name in ("police", "clerk"):
+        assert shown in office.sign(name, "--yes")
+    office.do("publish", office.book.folder)
+    assert shown in office.do("verify", office.book.folder)
+    assert "nothing changes" in office.do("edit", office.book.folder, f"--application={archive}")
+    told = office.do("edit", office.book.folder, "--application=none")
+    assert "now: none: units keep what they have" in told
+    assert not (office.book.folder / "application.json").exists()
+
+
+def test_what_is_no_archive_changes_nothing(office):
+    office.publish_first()
+    before = office.files()
+    (office.folder / "no").write_bytes(b"no archive")
+    for name in ("no", "missing"):
+        office.do("edit", office.book.folder, f"--application={office.folder / name}", code=78)
+    assert office.files() == before
+
+
 def test_a_draft_that_was_changed_by_hand_is_told(office):
     office.publish_first()
     office.do("edit", office.book.folder, "--set=retention.hits=60d")
@@ -258,6 +305,31 @@ def test_a_draft_that_was_changed_by_hand_is_told(office):
     assert stray in told
     assert "it is not ready" in told
     assert "60 days" in office.do("verify", office.book.folder)
+
+
+def test_the_public_page_is_not_the_draft_and_says_so(office):
+    office.publish_first()
+    out = office.folder / "policy.html"
+    assert "note: " not in office.do("render", office.book.folder, out)
+    path = office.book.folder / "policy.json"
+    path.write_text(path.read_text().replace('"30d"', '"60d"'))
+    told = office.do("render", office.book.folder, out)
+    assert "note: the draft (policy.json) is not what is published; `homeplate policy edit`" in told
+    assert "60 days" not in out.read_text()
+    office.do("edit", office.book.folder, "--set=retention.hits=21d")
+    for name in ("police", "clerk"):
+        office.sign(name, "--yes")
+    told = office.do("render", office.book.folder, out)
+    assert told.endswith("note: it is signed, and not published yet\n")
+
+
+def test_the_keys_for_hotlists_can_be_changed(office):
+    office.publish_first()
+    new = office.folder / "new.pub"
+    new.write_text(key_pem(signer("new list").public_key))
+    told = office.do("edit", office.book.folder, f"--hotlist-key=Sheriff={new}")
+    assert "! who may sign hotlists" in told
+    assert f"→ Sheriff (key {signer('new list').public_key.key_id.hex()})" in told
 
 
 def test_diff_says_when_nothing_is_pending(office):
@@ -486,7 +558,7 @@ def test_a_draft_without_the_place_gets_it():
 
 
 def test_every_part_of_a_policy_can_be_set():
-    assert {*LABELS} - {"models", "hotlist", "offices"} <= set(list_paths())
+    assert {*LABELS} - {"models", "hotlist", "application", "offices"} <= set(list_paths())
 
 
 def test_every_part_of_a_policy_has_a_name_that_people_use():
@@ -496,7 +568,7 @@ def test_every_part_of_a_policy_has_a_name_that_people_use():
         for name, value in fields.items()
         for inner in (value if isinstance(value, dict) else [""])
     }
-    assert paths == set(LABELS) - {"models", "hotlist", "offices"}
+    assert paths == set(LABELS) - {"models", "hotlist", "application", "offices"}
     assert set(Policy.__struct_fields__) == {path.split(".")[0] for path in paths}
 
 
@@ -569,3 +641,134 @@ def test_verify_judges_as_a_unit_would(office):
     broken.write_bytes(current.read_bytes()[:-3])
     office.do("verify", broken, "--root", root, code=79)
     assert parse_bundle(current.read_bytes(), place="x").roots[0] == root.read_bytes()
+
+
+def test_who_signs_and_who_reads_the_page_learns_what_retention_means(office):
+    office.publish_first()
+    assert "longest life" not in office.do("edit", office.book.folder, "--set=min_hit_frames=5")
+    assert office.sign("police", "--yes").count("longest life on the unit; at the city") == 1
+    office.do("render", office.book.folder, office.folder / "page.html", code=79)
+    office.sign("clerk", "--yes")
+    office.do("render", office.book.folder, office.folder / "page.html")
+    page = " ".join((office.folder / "page.html").read_text().split())
+    assert "until the city destroys the key of that period" in page
+    assert "only those of hits, each kept and deleted with its hit" in page
+
+
+def test_each_month_s_key_goes_into_the_policy_as_a_file(office):
+    office.publish_first()
+    before = office.book.read_draft()["sealing"]
+    (office.folder / "next.pub").write_bytes(signer("next month").public_spki)
+    new = ("edit", office.book.folder, "--sealing-key", office.folder / "next.pub")
+    told = office.do(*new)
+    key_id = signer("next month").public_key.key_id.hex()
+    assert "! city key that reads are sealed to: key" in told
+    assert f"→ key {key_id}" in told
+    after = office.book.read_draft()["sealing"]
+    assert after == {**before, "public_key": b64encode(signer("next month").public_spki).decode()}
+    (office.folder / "next.pub").write_bytes((office.folder / "clerk.pub").read_bytes())
+    assert "with which clerk signs" in office.do(*new, code=79)
+    assert office.book.read_draft()["sealing"] == after
+
+
+@pytest.mark.parametrize("whose", ["clerk.pub", "list.pub"])
+def test_a_key_that_signs_is_never_the_sealing_key(office, whose):
+    office.make_keys()
+    (office.folder / "sealing.pub").write_bytes((office.folder / whose).read_bytes())
+    told = office.begin_with_keys(code=79)
+    assert "$.sealing.public_key is the key" in told
+    assert "expected a key of `homeplate city keys make`" in told
+    assert not office.book.folder.exists()
+
+
+def test_nobody_signs_a_draft_whose_sealing_key_signs(office):
+    office.complete()
+    files = office.book.files()
+    fields = office.book.read_draft()
+    clerk = read_public_key(office.folder / "clerk.pub").spki
+    fields["sealing"]["public_key"] = b64encode(clerk).decode()
+    forged = msgspec.structs.replace(files, policy=json.dumps(fields).encode())
+    office.book.put_up(forged, office.book.roots())
+    told = office.sign("police", "--yes", code=79)
+    assert "with which clerk signs" in told
+    assert "signed as" not in told
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_city_begins_with_three_offices_or_more(office, count):
+    office.make_keys()
+    named = [f"--office={name}={office.folder / f'{name}.pub'}" for name in OFFICES[:count]]
+    assert f"--office: found {count}; name three offices" in office.init(*named, code=78)
+    assert not office.book.folder.exists()
+
+
+def test_a_field_without_its_sign_is_told_how_to_write_it(office):
+    office.publish_first()
+    told = office.do("edit", office.book.folder, "--set", "min_hit_frames", "2", code=78)
+    assert "expected PATH=VALUE in one word, as in min_hit_frames=2" in told
+
+
+def test_an_edit_back_to_what_is_published_leaves_nothing_to_sign(office):
+    office.publish_first()
+    published = office.files()
+    office.do("edit", office.book.folder, "--set=retention.hits=60d")
+    office.sign("police", "--yes")
+    back = ("edit", office.book.folder, "--set=retention.hits=30d")
+    told = office.do(*back, "--dry-run")
+    assert "nothing to sign" in told
+    assert (office.book.folder / "pending.bundle").exists()
+    told = office.do(*back)
+    assert "this is what is published already: nothing to sign" in told
+    assert "signatures of the draft before do not count any more" in told
+    assert office.files() == published
+
+
+def test_a_draft_can_be_discarded(office):
+    office.publish_first()
+    published = office.files()
+    discard = ("discard", office.book.folder)
+    assert "nothing to discard" in office.do(*discard)
+    office.do("edit", office.book.folder, "--set=retention.hits=60d")
+    office.sign("police", "--yes")
+    assert "would be dropped" in office.do(*discard, "--dry-run")
+    assert (office.book.folder / "pending.bundle").exists()
+    told = office.do(*discard)
+    assert "signed before this change, to be signed anew: police" in told
+    assert office.files() == published
+    assert "nothing is pending" in office.do("diff", office.book.folder)
+    path = office.book.folder / "policy.json"
+    path.write_text(path.read_text().replace('"30d"', '"60d"'))
+    office.do(*discard)
+    assert office.files() == published
+
+
+def test_a_first_draft_is_not_discarded_for_nothing_is_there_to_go_back_to(office):
+    office.complete()
+    before = office.files()
+    assert "nothing is published" in office.do("discard", office.book.folder, code=78)
+    assert office.files() == before
+
+
+OPERATING = Path(__file__).parents[2] / "deploy" / "docs" / "operating.md"
+
+
+def test_a_new_key_each_month_as_the_documents_say(office):
+    """The lines of operating.md; only the passphrase comes from a file, not from a keyboard."""
+    monkeypatch, folder = office.monkeypatch, office.folder
+    monkeypatch.chdir(folder)
+    assert main(["city", "keys", "make", "safe", "2026-11"]) == 0
+    (folder / "sealing.pub").write_bytes((folder / "safe/2026-11.pub").read_bytes())
+    (folder / "endpoint").mkdir()
+    office.publish_first()
+    text = OPERATING.read_text().partition("### A new key each month")[2].partition("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("homeplate ")]
+    assert len(lines) == 7
+    for line in lines:
+        words = shlex.split(line)[1:]
+        words += ["--passphrase-file", "passphrase", "--yes"] if "--key" in words else []
+        assert main(words) == 0, office.capsys.readouterr()
+    ring = load_ring(folder / "safe")
+    (key_id,) = ring.openers
+    bundle = parse_bundle((folder / "endpoint/policy.bundle").read_bytes(), place="served")
+    assert city_key(parse_policy(bundle.files.policy, place="served")).key_id == key_id
+    assert [period.name for period in ring.gone.values()] == ["2026-11"]

@@ -78,7 +78,8 @@ def test_a_policy_that_comes_in_the_middle_of_a_clip_costs_no_read(city):
         for item in reader.frames(segment)
     }
     (boot,) = entries(city, Boot)
-    (seen,) = entries(city, PolicySeen)
+    first, seen = entries(city, PolicySeen)
+    assert (first.version, first.policy_hash) == (1, boot.policy_hash)
     assert policies == {boot.policy_hash, seen.policy_hash}
     assert (seen.accepted, seen.detail) == (True, "version 2, root 1, signed by police, clerk")
     crops = sum(item["kind"] == "crop" for item in items)

@@ -74,9 +74,17 @@ def test_with_a_forged_policy_nothing_is_compared_and_everything_is_shown(book, 
     assert "192.0.2.66" in found.tell()
 
 
+def test_where_a_later_policy_has_none_before_it_that_is_said(book):
+    found = compare(book.folder / PENDING, pending())
+    assert found.basis.startswith(f"{NOTHING}: ")
+    assert "is not there, although this is policy 2" in found.basis
+    assert found.shows_all
+
+
 def test_what_the_offices_published_is_compared(book):
     found = compared(book, draft().signed())
     assert "signed by police, clerk" in found.basis
+    assert not found.shows_all
     paths = {change.path for change in found.changes}
     assert paths >= {"endpoint.addresses", "endpoint.port", "retention.reads"}
     assert "mode" not in paths
@@ -139,7 +147,7 @@ def test_a_forged_policy_before_hides_nothing_from_who_signs(office):
     assert NOTHING in told
     assert "nothing changes" not in told
     assert "units that the policy is for: unit-evil" in told
-    assert "retention of reads: 30 days" in told
+    assert "retention of reads on the unit: 30 days" in told
 
 
 def test_before_each_signature_the_facts_are_told_though_they_do_not_change(office):
@@ -155,9 +163,9 @@ def test_before_each_signature_the_facts_are_told_though_they_do_not_change(offi
         "port of the city's endpoint: 8443",
         "name of the city's endpoint: reads.testville.example",
         "what is kept: only hits",
-        "retention of hits: 30 days",
-        "retention of reads: 24 hours",
-        "retention of pictures: 24 hours",
+        "retention of hits on the unit: 30 days",
+        "retention of reads on the unit: 24 hours",
+        "retention of pictures of reads on the unit: 24 hours",
         "units that the policy is for: all units of the city",
         "city key that reads are sealed to: key ",
     ):

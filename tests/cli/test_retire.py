@@ -18,7 +18,7 @@ from agent.cli.send import build_sending
 from agent.cli.unit import load_unit
 from agent.cli.watch import build_keeping
 from agent.spool import SpoolReader, SpoolWriter
-from agent.trust.entries import Boot, Deleted, Retired, Sealed, decode_entry
+from agent.trust.entries import Boot, Deleted, PolicySeen, Retired, Sealed, decode_entry
 from agent.trust.frames import frame_hash
 from agent.trust.keys import load_signer
 from agent.trust.notes import log_origin
@@ -208,12 +208,30 @@ def test_a_city_that_is_not_reached_leaves_the_keys_for_another_try(tmp_path, ca
         unit = Enrolled(other, tmp_path)
     capsys.readouterr()
     assert unit.retire() == 75
-    assert refused(capsys, "not reached")
+    assert refused(capsys, "not reached", "in the spool is destroyed", "keys are still here")
     assert unit.left() == set(GONE)
     statement = unit.statement.read_bytes()
     assert unit.retire("--offline", tmp_path / "stick.cbor") == 0
     assert (tmp_path / "stick.cbor").read_bytes() == statement
     assert len(unit.entries(Retired)) == 1
+
+
+def test_a_unit_that_lost_its_newest_policy_hands_its_certificate_to_nobody(unit, tmp_path, capsys):
+    signer = load_signer(bytearray(unit.key("send")), place="test")
+    log = AuditLog(unit.state / "audit/send", signer, log_origin(unit.name, "send"), SystemClock())
+    log.append(
+        PolicySeen(
+            at_ms=1, policy_hash=bytes(32), accepted=True, detail="x", version=99, root_version=1
+        )
+    )
+    log.close()
+    capsys.readouterr()
+    assert unit.retire() == 78
+    assert refused(capsys, "newest policy is gone", "--offline FILE")
+    assert unit.left() == set(GONE)
+    assert not unit.statement.exists()
+    assert unit.retire("--offline", tmp_path / "stick.cbor") == 0
+    assert unit.left() == set()
 
 
 def test_from_the_certificate_on_nothing_starts_and_the_next_call_destroys_what_came(

@@ -178,6 +178,10 @@ def test_camera_exposure_power_clock_and_wear_are_shown(settings):
     assert "the clock is throttled; since the start: the clock is throttled" in text
     assert "synchronised, off by at most 12 ms" in text
     assert "watcher 200 MiB a day, sender 200 MiB a day, all 310 MiB a day" in text
+    young = replace(unit, wear=Wear(device_bytes_a_day=310 << 20))
+    assert "a day" not in shown(
+        put(settings, replace(WATCH, unit=young), replace(SEND, unit=young))
+    )
 
 
 @pytest.mark.parametrize(

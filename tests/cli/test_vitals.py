@@ -2,9 +2,10 @@
 
 import pytest
 
+from agent.base.health import WatchCounters
 from agent.base.health_file import Facts, HealthFile, read_health
 from agent.cli.vitals_send import HealthErrand
-from agent.cli.vitals_watch import LIST_EXPIRED, NO_LIST, judge_list
+from agent.cli.vitals_watch import LIST_EXPIRED, NO_LIST, judge_list, warn_at_end
 from agent.gate import EMPTY_HOTLIST
 from tests.fakes import FakeClock
 from tests.lists import HOUR_MS, NOON_MS, make_list
@@ -39,6 +40,39 @@ def test_a_list_in_use_is_trouble_once_it_has_expired(hotlist, later_ms, mode, t
 def test_without_a_list_only_the_mode_hits_only_keeps_nothing():
     assert judge_list(EMPTY_HOTLIST, mode="all", now_ms=NOON_MS) == ""
     assert judge_list(EMPTY_HOTLIST, mode="hits-only", now_ms=NOON_MS) == NO_LIST
+
+
+@pytest.mark.parametrize(
+    ("counters", "mode", "has_list", "told"),
+    [
+        ({"frames": 300, "frames_shed": 120}, "all", True, ["120 of 300 frames were left out"]),
+        ({"passages": 20, "unreadable": 19}, "all", True, ["19 of 20 vehicles were unreadable"]),
+        ({"passages": 20, "reads_unreadable": 19}, "all", True, ["19 of 20 vehicles"]),
+        ({"passages": 9, "unreadable": 9}, "all", True, []),
+        ({"passages": 20, "unreadable": 12}, "hits-only", True, []),
+        ({"passages": 20}, "hits-only", False, ["nothing was kept of 20 vehicles"]),
+        (
+            {"passages": 100, "passed_before_list": 6},
+            "hits-only",
+            True,
+            ["6 of 100 vehicles had passed before the hotlist came"],
+        ),
+        ({"passages": 100, "passed_before_list": 5}, "hits-only", True, []),
+        ({"passages": 100, "passed_before_list": 100}, "all", True, []),
+        ({"hotlist_expired": 1}, "hits-only", True, ["the hotlist has expired"]),
+        ({"frames": 300, "passages": 20}, "all", False, []),
+        (
+            {"frames": 9, "frames_shed": 1, "passages": 20, "unreadable": 20},
+            "hits-only",
+            False,
+            ["frames_shed", "unreadable", "no hotlist came"],
+        ),
+    ],
+)
+def test_a_watch_ends_with_plain_words_on_what_was_lost(counters, mode, has_list, told):
+    found = list(warn_at_end(WatchCounters(**counters), mode=mode, has_list=has_list))
+    assert len(found) == len(told)
+    assert all(words in line for words, line in zip(told, found, strict=True))
 
 
 def test_the_sender_tells_of_itself_as_an_errand(tmp_path):

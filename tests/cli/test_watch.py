@@ -1,6 +1,7 @@
 """`homeplate watch` as a real process on the shipped clip."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -9,18 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from agent.base.clock import to_ms
+from agent.audit import RecordFile
+from agent.base.clock import SystemClock, to_ms
 from agent.base.files import write_whole
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
+from agent.cli.arrivals import log_arrivals
 from agent.cli.bench_truth import load_truth
 from agent.cli.machine import Machine
 from agent.cli.models import open_models
 from agent.cli.policies import limit_segment_age
-from agent.cli.unit import load_unit
+from agent.cli.unit import load_unit, refresh_policy
 from agent.cli.watch import build_seeing, warn_of_disk
-from agent.read import CERTAIN_LOOKS
+from agent.pipeline.keeping import POLICY_GONE
 from agent.spool import SpoolReader
+from agent.trust.entries import Dropped, PolicySeen, decode_entry
 from agent.trust.hotlist import open_request, seal_hotlist
 from agent.trust.keys import load_signer
 from agent.trust.policy import RETENTION_S
@@ -120,7 +124,45 @@ def test_hits_only_keeps_the_hits_and_nothing_else_touches_the_disk(tmp_path):
     assert all(alert["last_frame"] < latest[alert["sequence"]] for alert in alerts)
 
 
-@pytest.mark.parametrize(("asked", "looks"), [(1, CERTAIN_LOOKS), (7, 7)], ids=["less", "more"])
+def test_a_watch_without_a_list_ends_with_a_plain_warning(tmp_path):
+    city = found_city(tmp_path / "city")
+    publish_policy(city, port=9, mode="hits-only")
+    settle_unit(city, source=CLIP, realtime=False)
+    ran = homeplate("watch", "--config", city.unit_settings)
+    assert ran.returncode == 0, ran.stderr
+    counters = json.loads(ran.stdout.splitlines()[-1])
+    assert counters["passed_before_list"] == counters["passages"] > 0
+    last = ran.stderr.splitlines()[-1]
+    assert last.startswith("homeplate: warning: no hotlist came, so nothing was kept of ")
+
+
+def test_a_watcher_whose_policy_was_rolled_back_keeps_nothing_and_says_why(tmp_path):
+    city = found_city(tmp_path / "city")
+    publish_policy(city, port=9)
+    settle_unit(city, source=CLIP, realtime=False)
+    flashed = (city.unit / "policy.bundle").read_bytes()
+    publish_policy(city, port=9, changes={"min_hit_frames": 4})
+    unit, seen = refresh_policy(load_unit(city.unit_settings, "watch"), SystemClock())
+    log_arrivals(unit, "watch", seen, SystemClock())
+    shutil.rmtree(city.unit / "state/policy")
+    (city.unit / "policy.bundle").write_bytes(flashed)
+
+    ran = homeplate("watch", "--config", city.unit_settings)
+
+    assert ran.returncode == 0, ran.stderr
+    counters = json.loads(ran.stdout.splitlines()[-1])
+    assert (counters["sealed"], counters["dropped"]) == (0, counters["reads"])
+    assert counters["reads"] > 0
+    assert SpoolReader(city.unit / "state/spool").segments() == ()
+    contents = RecordFile(city.unit / "state/audit/watch/entries").follow()
+    found = list(map(decode_entry, contents))
+    taken, lost = (entry for entry in found if isinstance(entry, PolicySeen))
+    assert (taken.accepted, taken.version, lost.accepted) == (True, 2, False)
+    assert lost.detail.startswith("memory: nothing is kept or sent until version 2 is here")
+    assert {entry.reason for entry in found if isinstance(entry, Dropped)} >= {POLICY_GONE}
+
+
+@pytest.mark.parametrize(("asked", "looks"), [(1, 2), (7, 7)], ids=["less", "more"])
 def test_the_policy_may_ask_for_more_looks_than_usual_never_for_fewer(tmp_path, asked, looks):
     city = found_city(tmp_path / "city")
     publish_policy(city, port=9, changes={"min_hit_frames": asked})

@@ -4,7 +4,8 @@
 
 The two processes of `kills` work on the mounted image. At random moments they are stopped and the
 image file is copied: what no fsync has waited for is not in the copy. The copy is mounted, which
-replays its journal, and both are started on it. Prints one JSON object.
+replays its journal, and both are started on it. After some cuts a new image is begun: what lies in
+it grows meanwhile, and with it the time of each look. Prints one JSON object.
 """
 
 import argparse
@@ -34,6 +35,8 @@ from tests.custody.kills import (
 )
 
 SIZE = "48M"
+AN_IMAGE = 10
+"""Cuts."""
 BAD = ("lost", "altered", "doubled", "findings")
 
 
@@ -70,7 +73,7 @@ def run_cuts(work: Path, cuts: int, seed: int) -> dict[str, int]:
         try:
             for _ in range(cuts):
                 time.sleep(0.3 + 0.5 * rng.random())
-                copy_while_stopped(work, services)
+                total["copied_again"] += copy_while_stopped(work, services)
                 total.update(look(work, keys))
         finally:
             for service in services:
@@ -78,17 +81,26 @@ def run_cuts(work: Path, cuts: int, seed: int) -> dict[str, int]:
     return dict(total) | {"cuts": cuts}
 
 
-def copy_while_stopped(work: Path, services: tuple[Service, ...]) -> None:
+def copy_whole(image: Path, copy: Path) -> bool:
+    """Copy an image; tell whether it is that of one moment: the kernel may write meanwhile."""
+    subprocess.run(["cp", "--sparse=always", str(image), str(copy)], check=True)
+    return subprocess.run(["cmp", "-s", str(image), str(copy)], check=False).returncode == 0
+
+
+def copy_while_stopped(work: Path, services: tuple[Service, ...]) -> int:
+    """Copy the image while both processes stand still; return how often it had to be done again."""
+    again = 0
     for service in services:
         os.kill(service.pid, signal.SIGSTOP)
     shutil.rmtree(work / "city-then", ignore_errors=True)
-    subprocess.run(
-        ["cp", "--sparse=always", str(work / "live.img"), str(work / "cut.img")], check=True
-    )
+    (work / "cut.img").unlink(missing_ok=True)  # a loop device that lingers must not be used again
+    while not copy_whole(work / "live.img", work / "cut.img"):
+        again += 1
     shutil.copy(work / "acknowledged", work / "acknowledged-then")
     shutil.copytree(work / "city", work / "city-then")
     for service in services:
         os.kill(service.pid, signal.SIGCONT)
+    return again
 
 
 def look(work: Path, keys: Keys) -> dict[str, int]:
@@ -109,7 +121,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="an empty folder")
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    sys.stdout.write(json.dumps(run_cuts(args.work, args.cuts, args.seed)) + "\n")
+    total: Counter[str] = Counter()
+    for done in range(0, args.cuts, AN_IMAGE):
+        work = args.work / str(done)
+        work.mkdir()
+        total.update(run_cuts(work, min(AN_IMAGE, args.cuts - done), args.seed + done))
+        shutil.rmtree(work)
+    sys.stdout.write(json.dumps(total) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import random
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from agent.base.lanes import Lane
@@ -82,7 +83,8 @@ class Life:
         self.rng = random.Random(seed)
         self.states = random.Random(seed + 1)
         self.tally, self.draws, self.left_out, self.enough = tally, draws, skip, enough
-        self.kill_in, self.kill_after = -1, ""
+        self.kill_in, self.kill_after = -1, ("", "")
+        """So many calls later; after such a call of a file with such an ending."""
         self.last = Place("", Path())
         """The call before."""
         self.world = World(SimDisk(), clock=FakeClock())
@@ -120,10 +122,11 @@ class Life:
     def _before(self, place: Place) -> None:
         if len(self.tally.violations) < self.enough:
             self._look()
-        killed = self.kill_in == 0 or (self.kill_after and self.last.call == self.kill_after)
+        call, ending = self.kill_after
+        after = call and self.last.call == call and str(self.last.path).endswith(ending)
         self.last = place
-        if killed:
-            self.kill_in, self.kill_after = -1, ""
+        if after or self.kill_in == 0:
+            self.kill_in, self.kill_after = -1, ("", "")
             raise Killed
         self.kill_in -= self.kill_in > 0
 
@@ -268,12 +271,45 @@ class KilledInDeletion(Life):
         for _ in range(3):
             self.world.read(2)
             self._wait()
-            self.kill_after = "unlink"
+            self.kill_after = ("unlink", "")
             with suppress(Killed):
                 self.world.send()
-            self.kill_after = ""
+            self.kill_after = ("", "")
             self._kill_sender()
             self.world.send()
+        self._rest()
+
+
+class KilledInSigning(Life):
+    """The watcher is killed when a note is written and nobody has waited for that yet."""
+
+    def _go(self) -> None:
+        self._start()
+        for number in range(8):
+            for _ in range(number % 2):  # one note more: sectors end at other places of the next
+                self.world.clock.advance(6)
+                self.world.read(1)
+            self.world.read(1)
+            self._kill_watcher()  # before it has signed: the next start does
+            self.world.clock.advance(6)
+            self.kill_after = ("write", "watch/checkpoints")
+            with suppress(Killed):
+                self.world.read(1)
+            self.kill_after = ("", "")
+            self._kill_watcher()
+        self._rest()
+
+
+class ClockJumps(Life):
+    """The wall clock is set, a little at a time, while entries wait for their signature."""
+
+    def _go(self) -> None:
+        self._start()
+        for seconds in (20, 3600):
+            for _ in range(3):
+                self.world.read(1)
+                self.world.clock.set_wall(self.world.clock.now() + timedelta(seconds=seconds))
+                self.world.send()
         self._rest()
 
 
@@ -316,7 +352,9 @@ class IllDisk(Life):
         self._rest()
 
 
-LIVES = {-1: IllDisk, -2: KilledInDeletion}
+LIVES = {-1: IllDisk, -2: KilledInSigning, -3: KilledInDeletion, -4: ClockJumps}
+TORN = (-1, -2)
+"""Those that need many random states."""
 DIRECTED = len(LIVES)
 """Seeds below 0 are these."""
 
@@ -334,7 +372,7 @@ def hunt(site: str, seeds: range, draws: int) -> Tally:
     logging.disable(logging.CRITICAL)
     tally = Tally()
     for seed in seeds:
-        LIVES.get(seed, Life)(seed, tally, draws=40 if seed == -1 else draws, skip=site).live()
+        LIVES.get(seed, Life)(seed, tally, draws=40 if seed in TORN else draws, skip=site).live()
         if tally.violations:
             break
     return tally

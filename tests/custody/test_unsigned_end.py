@@ -1,15 +1,30 @@
 """What a crash leaves unsigned: damage there costs no frame, and who deletes there is found."""
 
+import errno
+import os
+from datetime import timedelta
+
 import pytest
 
 from agent.base.errors import SpoolFullError
+from agent.base.lanes import Lane
 from agent.cli.audit import review_state
 from agent.spool import SpoolReader
-from agent.trust.entries import DeleteIntent, Gap, Recovered, Sealed, encode_entry
+from agent.trust.entries import (
+    Deleted,
+    DeleteIntent,
+    Dropped,
+    Gap,
+    Recovered,
+    Sealed,
+    Uploaded,
+    encode_entry,
+)
 from agent.trust.journal import encode_record
 from agent.trust.notes import split_notes
-from tests.custody.sim_disk import SimDisk
+from tests.custody.sim_disk import Place, SimDisk
 from tests.custody.world import (
+    DAY_S,
     RECEIPTS,
     SEND,
     STATE,
@@ -61,9 +76,15 @@ def come_back(world: World) -> None:
     world.clock.advance(5)
     world.start_watcher()
     world.start_sender()
+    end_well(world)
+
+
+def end_well(world: World) -> None:
+    """Send all and end in good order."""
     world.read(1)
     world.stop_watcher()
     world.send()
+    world.stop_sender()
     assert set(world.acknowledged) == set(world.city.kept)
     assert SpoolReader(STATE / "spool", world.disk).segments() == ()
     check_promises(world)
@@ -140,14 +161,14 @@ def test_a_log_is_signed_when_a_segment_closes():
 
 
 def uploaded() -> tuple[World, int]:
-    """Return a unit killed after uploads and deletions, and where its unsigned entries begin."""
+    """Return a unit killed after uploads, and where its unsigned entries begin."""
     world = begin()
     world.start_sender()
     for _ in range(3):
         world.read(2)
         world.clock.advance(31)
         world.keeping.commit()
-    world.sending._signed_ns = 1 << 62  # it is not time
+    world.sending._due_ns = 1 << 62  # it is not time
     world.send()
     world.kill_sender()
     unsigned = find_unsigned(world.disk, "send")
@@ -155,10 +176,69 @@ def uploaded() -> tuple[World, int]:
     return world, len(content) - sum(len(encode_record(encode_entry(entry))) for entry in unsigned)
 
 
-def test_no_segment_is_removed_before_its_announcement_is_signed():
+@pytest.mark.parametrize("reason", ["receipt", "expired", "quota", "retired"])
+def test_no_segment_is_removed_before_its_announcement_is_signed(reason):
+    world = begin()
+    world.start_sender()
+    for _ in range(3):
+        world.read(2)
+        world.clock.advance(31)
+        world.keeping.commit()
+    loose = []
+
+    def look(place: Place) -> None:
+        if place.call == "unlink":
+            loose.append([type(entry) for entry in find_unsigned(world.disk, "send")])
+
+    world.disk.before = look
+    delete_for(reason, world)
+    assert len(loose) >= 3
+    assert not any(DeleteIntent in kinds for kinds in loose)
+    assert {entry.reason for entry in world.entries("send", DeleteIntent)} == {reason}
+
+
+def delete_for(reason: str, world: World) -> None:
+    """Have all segments deleted."""
+    world.city.reachable = reason == "receipt"
+    world.clock.advance(4 * DAY_S if reason == "expired" else 31)
+    if reason == "quota":
+        world.quota.update(dict.fromkeys(Lane, 1))
+    if reason == "retired":
+        world.sending._deletion.discard()
+    world.send()
+
+
+def test_what_the_city_has_is_deleted_under_one_signature_every_half_minute():
+    world = begin()
+    world.start_sender()
+    taken = []
+    for _ in range(6):
+        for _ in range(4):
+            world.read(1, crop_bytes=30_000)  # a segment or so
+            world.send()
+            world.clock.advance(5)
+        taken.append(len(SpoolReader(STATE / "spool", world.disk).segments()))
+    deletions = world.entries("send", Deleted)
+    notes = content_of(world, STATE / "audit/send/checkpoints").decode()
+    assert len(deletions) > 12
+    assert len(split_notes(notes)[0]) <= 2 + 6 * 30 // 30
+    assert max(taken) < 12
+
+
+def test_the_unsigned_end_of_the_senders_log_speaks_of_nothing_that_is_gone():
     world, _ = uploaded()
-    assert world.entries("send", DeleteIntent)
-    assert not any(isinstance(entry, DeleteIntent) for entry in find_unsigned(world.disk, "send"))
+    unsigned = find_unsigned(world.disk, "send")
+    standing = {item.path.stem for item in SpoolReader(STATE / "spool", world.disk).segments()}
+    assert {type(entry) for entry in unsigned} == {Uploaded}
+    assert {entry.segment for entry in unsigned} <= standing
+
+
+def test_receipts_that_were_taken_from_the_unsigned_end_are_given_again():
+    world, signed = uploaded()
+    del content_of(world, SENT)[signed:]
+    assert audit(world).passes
+    world.start_sender()
+    end_well(world)
 
 
 def test_a_bit_that_flips_in_an_unsigned_entry_of_the_sender_doubles_and_loses_nothing():
@@ -167,11 +247,7 @@ def test_a_bit_that_flips_in_an_unsigned_entry_of_the_sender_doubles_and_loses_n
         again, _ = uploaded()
         content_of(again, SENT)[place + 6] ^= 1
         again.start_sender()
-        again.read(1)
-        again.stop_watcher()
-        again.send()
-        assert set(again.acknowledged) == set(again.city.kept)
-        check_promises(again)
+        end_well(again)
 
 
 def audit(world: World):
@@ -209,7 +285,7 @@ def test_whoever_deletes_a_segment_and_announces_it_himself_is_found():
         item for item in SpoolReader(STATE / "spool", world.disk).segments() if item.closed
     )
     entry = DeleteIntent(
-        at_ms=victim.first_ms,
+        at_ms=find_unsigned(world.disk, "send")[-1].at_ms,
         lane=victim.lane,
         segment=victim.path.stem,
         reason="expired",
@@ -236,6 +312,84 @@ def test_whoever_takes_the_last_checkpoints_away_is_found():
         reasons.append({finding.reason for finding in audit(world).findings})
     assert reasons[:3] == [{"unsigned-too-long"}] * 3
     assert reasons[-1] == {"unsigned-tail"}
+
+
+def test_no_clock_that_jumps_makes_a_tail_that_no_unit_leaves():
+    world = begin()
+    world.start_sender()
+    world.read(1)
+    world.clock.set_wall(world.clock.now() + timedelta(seconds=20))
+    world.read(1)
+    world.kill_watcher()
+    report = audit(world)
+    assert {finding.reason for finding in report.findings} == {"unsigned-tail"}
+
+
+def test_nor_does_a_city_whose_clock_is_ahead():
+    world = begin()
+    world.start_sender()
+    world.sending._due_ns = 1 << 62  # it is not time
+    for hours in range(1, 4):
+        world.city.clock = FakeClock(world.clock.now() + timedelta(hours=hours))
+        world.read(1)
+        world.clock.advance(31)
+        world.keeping.commit()
+        world.send()
+    world.kill_sender()
+    assert {type(entry) for entry in find_unsigned(world.disk, "send")} == {Uploaded}
+    assert audit(world).passes
+
+
+class Cut(BaseException):
+    """The power goes."""
+
+
+def test_nor_does_a_power_cut_while_a_start_says_what_the_last_one_left():
+    world, _ = cut_off(closed=False)
+    world.start_sender()
+
+    def cut(place: Place) -> None:
+        if place.call == "write" and place.path == STATE / "audit/watch/checkpoints":
+            raise Cut
+
+    for _ in range(3):  # each start finds what the one before could not sign
+        world.clock.advance(3600)
+        world.disk.before = cut
+        with pytest.raises(Cut):
+            world.start_watcher()
+        world.disk.before = lambda _: None
+        world.kill_watcher()
+    assert [type(entry) for entry in find_unsigned(world.disk, "watch")][-3:] == [Gap] * 3
+    assert {finding.reason for finding in audit(world).findings} == {"unsigned-tail"}
+    world.start_watcher()
+    end_well(world)
+
+
+def test_what_waited_for_room_in_the_log_is_signed_bit_by_bit():
+    world = begin()
+    world.start_sender()
+    world.disk.before = full_log
+    for _ in range(4):
+        world.read(1)
+        world.clock.advance(20)
+    tails = []
+    world.disk.before = lambda place: tails.append(
+        span_of(find_unsigned(world.disk, "watch")) if place.call == "write" else 0
+    )
+    world.read(1)
+    world.disk.before = lambda _: None
+    assert len(world.entries("watch", Dropped)) >= 1
+    assert max(tails) <= 15_000
+
+
+def full_log(place: Place) -> None:
+    if place.call == "write" and place.path.name == "entries":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place.path))
+
+
+def span_of(entries: list) -> int:
+    times_ms = [entry.at_ms for entry in entries]
+    return max(times_ms, default=0) - min(times_ms, default=0)
 
 
 def test_a_flipped_bit_before_the_end_is_told_apart_from_a_torn_end():

@@ -354,6 +354,7 @@ def come_back(world: World, *, sender_first: bool) -> None:
     world.send()
     world.stop_watcher()
     world.send()
+    world.stop_sender()
 
 
 def check_promises(world: World) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from agent.base.lanes import Lane
 from agent.cli.audit import review_state
 from agent.pipeline.keeping import SIGN_INTERVAL_S
+from agent.pipeline.send import SIGN_INTERVAL_NS
 from agent.trust.entries import Boot, Deleted, DeleteIntent, Entry, Sealed, Stop, Uploaded
 from agent.trust.entries import encode_entry as encode
 from agent.trust.journal import encode_record
@@ -34,9 +35,9 @@ CROPS_SEGMENT_FRAMES = 10
 """Of 26 pictures of 15 KB each: then the 4 MiB of a segment are full."""
 BATCH_S = 30
 """Reads of an open segment are gathered for so long."""
-SIGN_S = SIGN_INTERVAL_S
-"""How often a log is signed; the watcher's also when a segment closes, the sender's before it
-deletes one."""
+SIGN_S, SENT_SIGN_S = SIGN_INTERVAL_S, SIGN_INTERVAL_NS / 1e9
+"""How often the watcher's log is signed, besides when a segment closes; how often the sender's, and
+so how often it deletes."""
 
 
 class Log:
@@ -97,9 +98,11 @@ class Day:
         self.folder, self.city, self.last_receipt = folder, generate_signer(), NO_RECEIPT
         self.watch, self.send = Log(folder, "watch"), Log(folder, "send")
         self.reads, self.crops = OpenLane(Lane.READS), OpenLane(Lane.CROPS)
-        self.segments, self.now_s, self.signed_s = 0, 0.0, 0.0
+        self.segments, self.now_s, self.signed_s, self.sent_signed_s = 0, 0.0, 0.0, 0.0
         self.closed: list[tuple[OpenLane, str, list[tuple[bytes, int]]]] = []
         """Segments that wait for the log to be signed: lane, name, what is not uploaded."""
+        self.settled: list[tuple[Lane, str]] = []
+        """Segments that the city has and that wait to be deleted."""
         for log in (self.watch, self.send):
             log.add(Boot(at_ms=START_MS, boot=BOOT, version="1", policy_hash=bytes(32)))
             log.sign()
@@ -110,6 +113,7 @@ class Day:
             self._commit(count)
         self.closed += [(lane, lane.segment, lane.waiting) for lane in (self.reads, self.crops)]
         self._send_closed()
+        self._delete()
         for log in (self.watch, self.send):
             log.add(Stop(at_ms=self._now_ms(), counters={}))
             log.sign()
@@ -140,15 +144,28 @@ class Day:
             self._send_closed()
         if self.now_s - self.reads.sent_s >= BATCH_S:
             self._upload(self.reads, self.reads.segment, self.reads.waiting)
-            self.send.sign()
             self.reads.waiting, self.reads.sent_s = [], self.now_s
 
     def _send_closed(self) -> None:
         """Sign; then the sender may take what was closed."""
         self.watch.sign()
         for lane, segment, waiting in self.closed:
-            self._finish(lane, segment, waiting)
+            self._upload(lane, segment, waiting)
+            self.settled.append((lane.lane, segment))
         self.closed, self.signed_s = [], self.now_s
+        if self.now_s - self.sent_signed_s >= SENT_SIGN_S:
+            self._delete()
+
+    def _delete(self) -> None:
+        """Announce what is settled, sign, report it deleted."""
+        why = [
+            {"at_ms": self._now_ms(), "lane": lane, "segment": segment, "reason": "receipt"}
+            for lane, segment in self.settled
+        ]
+        self.send.add(*(DeleteIntent(**fields, damaged_bytes=0) for fields in why))
+        self.send.sign()
+        self.send.add(*(Deleted(**fields) for fields in why))
+        self.settled, self.sent_signed_s = [], self.now_s
 
     def _begin(self, lane: OpenLane) -> None:
         lane.segment = f"{self._now_ms()}-{BOOT[:4].hex()}-{self.segments % 1_000_000:06}"
@@ -172,14 +189,6 @@ class Day:
         lane.next += reads
         lane.stored += 1
         lane.waiting.append((frame, reads))
-
-    def _finish(self, lane: OpenLane, segment: str, waiting: list[tuple[bytes, int]]) -> None:
-        """Upload the rest of a closed segment and delete it."""
-        self._upload(lane, segment, waiting)
-        why = {"at_ms": self._now_ms(), "lane": lane.lane, "segment": segment, "reason": "receipt"}
-        self.send.add(DeleteIntent(**why, damaged_bytes=0))
-        self.send.sign()
-        self.send.add(Deleted(**why))
 
     def _upload(self, lane: OpenLane, segment: str, frames: list[tuple[bytes, int]]) -> None:
         if not frames:

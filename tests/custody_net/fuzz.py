@@ -12,16 +12,27 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cbor2
 import msgspec
+import zstandard
 
-from agent.base.errors import ConfigError, HomeplateError, InputError, IntegrityError, PolicyError
+from agent.base.errors import (
+    ConfigError,
+    HomeplateError,
+    InputError,
+    IntegrityError,
+    PolicyError,
+    UpdateError,
+)
 from agent.base.health_file import Facts, Health, parse_health
 from agent.base.hits import Match
 from agent.base.settings import parse_settings
 from agent.cli.hotlist_table import read_table
+from agent.cli.update_archive import unpack
 from agent.gate import Hotlist, index_hotlist
 from agent.seal import encode_hits
 from agent.trust.alerts import decode_hits_text
@@ -48,12 +59,14 @@ from agent.trust.keys import Signer, generate_signer, load_opener
 from agent.trust.notes import NO_NOTE, Checkpoint, peek_checkpoint, sign_checkpoint, split_notes
 from agent.trust.policy import parse_policy
 from agent.trust.receipts import Receipt, open_receipt, peek_receipt, sign_receipt
+from agent.trust.release import parse_release
 from agent.trust.signatures import load_public_file
 from agent.trust.uploads import Upload, decode_upload, encode_upload
 from tests.lists import entry, make_request, sign_list
 from tests.policies import NOW, draft, first_root, flashed, make_root, policy_fields
 from tests.sealing import NOON, plate_hit
 from tests.trust.attacks import rotated
+from tests.updates import build, release_file, tar_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "unit.example.toml"
@@ -126,6 +139,7 @@ def make_targets() -> dict[str, Target]:
         | file_targets()
         | policy_targets()
         | hotlist_targets(signer)
+        | update_targets()
         | key_targets(signer)
     )
 
@@ -236,6 +250,35 @@ def policy_targets() -> dict[str, Target]:
             seeds=(encode_heartbeat(_beat()),),
         ),
     }
+
+
+def update_targets() -> dict[str, Target]:
+    """Return the parsers of what an update is."""
+    plain = tar_of([("release.json", msgspec.json.encode(build("1.0.0"))), ("lib/x", bytes(99))])
+    return {
+        "release": Target(
+            parse=lambda content: parse_release(content, place="application.json"),
+            error=IntegrityError,
+            seeds=(release_file("1.0.0", b"x"),),
+        ),
+        "archive": Target(parse=unpack_all, error=UpdateError, seeds=(zstandard.compress(plain),)),
+        "archive's tar": Target(
+            parse=lambda content: unpack_all(zstandard.compress(content)),
+            error=UpdateError,
+            seeds=(plain,),
+        ),
+    }
+
+
+def unpack_all(content: bytes) -> None:
+    """Unpack an archive; nothing of it lands beside its folder."""
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  each file is synced
+    with TemporaryDirectory(dir=memory) as outside:
+        folder = Path(outside) / "inside"
+        try:
+            unpack(BytesIO(content), folder, build=build("1.0.0"))
+        finally:
+            assert [path.name for path in Path(outside).iterdir()] in ([], ["inside"])
 
 
 def hotlist_targets(signer: Signer) -> dict[str, Target]:

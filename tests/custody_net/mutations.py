@@ -23,9 +23,8 @@ from agent.spool import SpoolWriter
 from agent.trust.entries import Uploaded, decode_entry, encode_entry
 from agent.trust.journal import encode_record
 from agent.trust.keys import generate_signer
-from agent.trust.notes import peek_checkpoint, split_notes
+from agent.trust.notes import UNSIGNED_LIMIT_MS, peek_checkpoint, split_notes
 from agent.trust.receipts import peek_receipt, sign_receipt
-from agent.trust.review import UNSIGNED_LIMIT_MS
 from tests.audited import BOOT, QUOTA, AuditedUnit, spool_files
 
 UNSIGNED, AT_CITY = "in the unsigned seconds", "of a frame that the city has"
@@ -164,7 +163,8 @@ def first_unsigned(path: Path) -> int:
     if path.name == ENTRIES:
         return sum(len(encode_record(content)) for content in contents[: sizes[-1]])
     times_ms = [decode_entry(content).at_ms for content in contents]
-    held = [size for size in sizes if times_ms[-1] - times_ms[size] > UNSIGNED_LIMIT_MS]
+    limit_ms = UNSIGNED_LIMIT_MS[path.parent.name]
+    held = [size for size in sizes if times_ms[-1] - times_ms[size] > limit_ms]
     return sum(map(len, notes[: len(held)]))
 
 

@@ -8,7 +8,7 @@ import pytest
 from agent.base.errors import UplinkError
 from agent.base.lanes import Lane
 from agent.base.settings import UplinkSettings
-from agent.pipeline.send import back_off_s
+from agent.pipeline.turns import back_off_s
 from tests.custody_net.counts import count
 from tests.custody_net.upload_model import DAY_S, WitnessedSpool, World, memory_folder
 
@@ -74,6 +74,7 @@ class Month(World):
         while waiting := self.waiting():
             yield waiting
             self.work()
+            self.clock.advance(1)
 
 
 @pytest.mark.parametrize(

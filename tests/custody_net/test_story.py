@@ -17,6 +17,7 @@ from tests.audited import AuditedUnit
 from tests.custody.sim_disk import Fate, SimDisk, image_of
 from tests.custody.world import DAY_S, RECEIPTS, SEND, STATE, WATCH, World
 from tests.fakes import FakeClock
+from tests.independent_auditor import Found, audit
 
 pytestmark = pytest.mark.custody
 RNG = random.Random(5)
@@ -130,6 +131,46 @@ def test_after_one_flipped_bit_it_fails_with_the_place(unit, capsys):
         show(arguments, capsys)
     finally:
         path.write_bytes(whole)
+
+
+def ask_both(state: Path, arguments: list[str], capsys) -> tuple[dict, Found | None]:
+    """Return what the command says, and the second auditor: None where it refuses."""
+    main([*arguments, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    keys = (WATCH.public_spki, SEND.public_spki, RECEIPTS.public_spki)
+    try:
+        return told, audit(state, *keys)
+    except (AssertionError, LookupError, ValueError):
+        return told, None
+
+
+def test_a_second_auditor_who_knows_the_formats_alone_agrees(unit, capsys):
+    told, found = ask_both(*unit, capsys)
+    assert told["result"] == "pass"
+    assert found is not None
+    for name, log in told["logs"].items():
+        assert log["entries"] == found.sizes[name]
+        assert log["root"] == found.roots[name]
+        assert log["checkpoints"] == found.checkpoints[name]
+    assert told["receipts"] == {"uploads": found.receipts, "verified": found.receipts}
+    for lane, balance in told["balance"].items():
+        for fate in ("recorded", "uploaded", "present", "expired", "dropped", "lost"):
+            assert balance[fate] == found.balance[lane][fate]
+
+
+@pytest.mark.parametrize("name", ["audit/watch", "audit/send"])
+def test_both_auditors_refuse_the_same_flipped_bits(unit, capsys, name):
+    state, _ = unit
+    files = sorted(path for path in (state / name).rglob("*") if path.is_file())
+    for _ in range(12):
+        path = RNG.choice([path for path in files if path.stat().st_size])
+        whole = path.read_bytes()
+        at = RNG.randrange(len(whole))
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << RNG.randrange(8)]) + whole[at + 1 :])
+        told, found = ask_both(*unit, capsys)
+        path.write_bytes(whole)
+        assert told["result"] == "fail"
+        assert found is None
 
 
 def show(arguments: list[str], capsys) -> None:

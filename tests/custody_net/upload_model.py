@@ -351,6 +351,7 @@ class World:
             self.work()
         self.faults.share = 0.0
         for _ in range(3):
+            self.clock.advance(30)
             self.work()
 
     def check(self) -> None:

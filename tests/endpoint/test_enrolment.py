@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +16,7 @@ from homeplate_endpoint.units import NewCertificate, Units
 from agent.base.errors import RefusedError
 from agent.trust.enrolment import ENROLL_PATH, RENEW_PATH, read_certificate
 from agent.trust.entries import Stop
+from agent.trust.heartbeat import Heartbeat, PolicyState, encode_heartbeat
 from agent.trust.keys import generate_signer, sign_csr
 from agent.trust.retirement import RETIRE_PATH
 from agent.uplink import UnverifiedReceipt
@@ -233,6 +235,30 @@ def test_a_retired_units_upload_is_refused_also_from_who_stole_its_certificate(
         upload(candidate, tmp_path, certificate)
     with pytest.raises(RefusedError, match="403 retired"):
         candidate.renew()
+
+
+def test_a_retired_unit_is_shown_as_such_and_how_it_came_to_be(place, candidate, tmp_path):
+    def status(*words):
+        return run_endpoint("status", *words, "--config", place[0].config).stdout
+
+    certificate = candidate.enrol()
+    policy = PolicyState(
+        version=3, hash="ab" * 32, root_version=1, expires_ms=9, refusals=0, last_refusal=""
+    )
+    beat = Heartbeat(
+        at_ms=1, version="1", policy=policy, certificate_expires_ms=2, send={}, watch=None
+    )
+    with closing(candidate.uplink(tmp_path, certificate)) as uplink:
+        headers = {"Content-Type": "application/json"}
+        content = encode_heartbeat(beat)
+        uplink.exchange("POST", "/v1/heartbeat", content, headers=headers, limit_bytes=1024)
+    assert f"{candidate.unit:<24}heard at" in status()
+    candidate.retire()
+    by = r"20\d\d-\S+, by the unit's own key: taken down"
+    assert re.search(rf"{candidate.unit} +retired +{by}", command(place[0], "list"))
+    assert re.search(rf"{candidate.unit} +retired {by}", status())
+    assert f"{candidate.unit:<24}heard at" not in status()
+    assert json.loads(status("--json"))["ended"][candidate.unit] == "retired"
 
 
 def test_a_retired_units_name_is_never_given_again(candidate, tickets):

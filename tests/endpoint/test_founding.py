@@ -9,7 +9,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from agent.trust.keys import encode_private_key, generate_opener
+from agent.trust.keys import (
+    encode_private_key,
+    encode_protected_key,
+    generate_opener,
+    generate_signer,
+)
 from tests.endpoint.city import run_endpoint
 
 pytestmark = pytest.mark.slow
@@ -91,6 +96,8 @@ def test_no_certificate_can_serve_for_another_purpose(tmp_path, opener):
         pytest.param({"server-name": ""}, 78, "small letters", id="no name"),
         pytest.param({"address": "reads.city.example"}, 78, "literal address", id="a name"),
         pytest.param({"sealing-key": "none.pub"}, 78, "none.pub", id="no sealing key"),
+        pytest.param({"port": "99999"}, 78, "--port: found 99999; expected 1 to 65535", id="port"),
+        pytest.param({"port": "0"}, 78, "--port: found 0", id="no port"),
     ],
 )
 def test_a_wrong_argument_founds_nothing(tmp_path, opener, changes, code, said):
@@ -105,6 +112,17 @@ def test_the_private_half_of_the_sealing_key_is_not_taken(tmp_path, opener):
     done = init(tmp_path, opener, **{"sealing-key": tmp_path / "opening.key"})
     assert done.returncode == 77
     assert not (tmp_path / "endpoint").exists()
+
+
+@pytest.mark.parametrize(("passphrase", "code"), [("long enough", 77), ("", 0)])
+def test_the_key_of_an_office_is_no_sealing_key(tmp_path, opener, passphrase, code):
+    signer = generate_signer()
+    private = encode_protected_key(signer, passphrase) if passphrase else encode_private_key(signer)
+    (tmp_path / "police.key").write_bytes(private)
+    (tmp_path / "police.pub").write_bytes(signer.public_spki)
+    done = init(tmp_path, opener, **{"sealing-key": tmp_path / "police.pub"})
+    assert done.returncode == code, done.stderr
+    assert ("police.key beside it is a key that somebody signs with" in done.stderr) == bool(code)
 
 
 def test_an_endpoint_is_founded_once(tmp_path, opener):

@@ -9,7 +9,7 @@ from agent.base.clock import to_ms
 from agent.base.errors import RefusedError
 from agent.trust.hotlist import unseal_hotlist
 from agent.trust.keys import generate_signer
-from tests.endpoint.city import found_city, serving
+from tests.endpoint.city import found_city, run_endpoint, serving
 from tests.lists import HOUR_MS, make_request, sign_list
 
 pytestmark = pytest.mark.slow
@@ -125,6 +125,39 @@ def test_too_large_a_request_is_refused(unit):
         unit.ask(bytes(5000))
 
 
+def carry(place, tmp_path, unit, request):
+    """Go from the unit to the endpoint with a stick; return what ended there."""
+    (tmp_path / "hotlist.request").write_bytes(request)
+    words = (unit, tmp_path / "hotlist.request", tmp_path / "hotlist.sealed")
+    return run_endpoint("hotlist", *words, "--config", place[0].config)
+
+
+def test_a_technician_carries_a_list_that_opens_in_the_watchers_memory_alone(unit, place, tmp_path):
+    content = serve(place, "7KXR482")
+    request, opener = unit.request()
+    done = carry(place, tmp_path, unit.name, request)
+    assert done.returncode == 0, done.stderr
+    sealed = (tmp_path / "hotlist.sealed").read_bytes()
+    assert unseal_hotlist(sealed, request, opener) == content
+    assert b"7KXR482" not in sealed
+
+
+def test_a_technician_gets_no_list_for_another_or_an_older_request(unit, place, tmp_path):
+    Unit(place, "unit-b").uplink.close()
+    older, _ = unit.request()
+    newer, _ = unit.request()
+    assert unit.ask(newer).status == 200
+    for name, request, code, words in (
+        (unit.name, older, 65, "replay"),
+        ("unit-b", newer, 65, "request"),
+        ("nobody", newer, 78, "in no register"),
+        (unit.name, b"none", 65, "request"),
+    ):
+        done = carry(place, tmp_path, name, request)
+        assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+        assert not (tmp_path / "hotlist.sealed").exists()
+
+
 def put_nothing(path):
     path.unlink()
 
@@ -138,10 +171,11 @@ def put_expired(path):
 
 
 @pytest.mark.parametrize("put", [put_nothing, put_damage, put_expired])
-def test_without_a_list_that_holds_a_unit_gets_none(unit, place, put):
+def test_without_a_list_that_holds_a_unit_gets_none(unit, place, put, tmp_path):
     put(place[0].folder / "hotlist.signed")
     request, _ = unit.request()
     assert unit.ask(request).status == 204
+    assert carry(place, tmp_path, unit.name, request).returncode == 78
 
 
 def test_the_memory_of_requests_is_for_the_endpoint_alone(unit, place):

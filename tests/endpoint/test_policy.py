@@ -30,6 +30,56 @@ def ask(uplink, tag=""):
     return uplink.exchange("GET", "/v1/policy", headers=headers, limit_bytes=1 << 20)
 
 
+def ask_archive(uplink, asked, name="homeplate-1.0.0-x86_64-py3.13.tar.zst"):
+    path = f"/v1/application/{name}"
+    return uplink.exchange("GET", path, headers={"Range": asked}, limit_bytes=1 << 21)
+
+
+@pytest.fixture
+def archive(place):
+    """An archive at the endpoint, and something beside the folder."""
+    city, _ = place
+    folder = city.folder / "applications"
+    folder.mkdir(exist_ok=True)
+    content = bytes(range(256)) * 8192
+    (folder / "homeplate-1.0.0-x86_64-py3.13.tar.zst").write_bytes(content)
+    (folder / "homeplate-1.0.1-x86_64-py3.13.tar.zst").unlink(missing_ok=True)
+    (folder / "homeplate-1.0.1-x86_64-py3.13.tar.zst").symlink_to(city.folder / "endpoint.toml")
+    return content
+
+
+def test_an_archive_is_given_out_in_pieces(place, archive):
+    _, uplink = place
+    answer = ask_archive(uplink, "bytes=1000-1999")
+    assert (answer.status, answer.content) == (206, archive[1000:2000])
+    assert answer.headers["content-range"] == f"bytes 1000-1999/{len(archive)}"
+    last = f"bytes={len(archive) - 5}-{len(archive) - 1}"
+    assert ask_archive(uplink, last).content == archive[-5:]
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "bytes=0-", "bytes=-5", "bytes=0-1048576", "bytes=5-4", "bytes=0-1,5-6", "x=0-1"]
+)
+def test_any_other_range_is_refused(place, archive, asked):
+    with pytest.raises(RefusedError, match="range"):
+        ask_archive(place[1], asked)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "endpoint.toml",
+        "..%2fendpoint.toml",
+        "../endpoint.toml",
+        "homeplate-1.0.1-x86_64-py3.13.tar.zst",
+        "homeplate-9.9.9-x86_64-py3.13.tar.zst",
+    ],
+)
+def test_nothing_but_archives_is_given_out(place, archive, name):
+    with pytest.raises(RefusedError, match=r"unknown-application|no such address"):
+        ask_archive(place[1], "bytes=0-9", name)
+
+
 def watch_health(**facts):
     told = {
         "service": "watch", "unit": "unit-a", "pid": 1, "version": "1", "boot": "00",

@@ -1,5 +1,6 @@
 """Starting the endpoint: what it refuses to start with, in one line."""
 
+import socket
 import sqlite3
 
 import pytest
@@ -172,3 +173,25 @@ def test_the_storage_is_for_the_endpoint_alone(used):
     with sqlite3.connect(storage / "index.sqlite") as index:
         assert index.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     index.close()
+
+
+def test_the_port_is_told_only_while_the_endpoint_listens(tmp_path):
+    city = found_city(tmp_path)
+    port_file = city.folder / "port"
+    with serving(city) as running:
+        again = run_endpoint("serve", "--config", city.config, "--port-file", port_file)
+        assert_refused(again, 69, "another endpoint has this storage")
+        assert port_file.read_text() == f"{running.port}\n"  # still that of the first
+    assert not port_file.exists()
+
+
+def test_a_port_file_that_a_killed_endpoint_left_is_gone_before_the_next_one_listens(tmp_path):
+    city = found_city(tmp_path)
+    port_file = city.folder / "port"
+    port_file.write_text("18443\n")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        rewrite("port = 0", f"port = {other.getsockname()[1]}")(city)
+        done = run_endpoint("serve", "--config", city.config, "--port-file", port_file)
+    assert_refused(done, 78, "expected a free port")
+    assert not port_file.exists()

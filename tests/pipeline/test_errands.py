@@ -15,9 +15,10 @@ from agent.policy import PolicyKeeper, PolicyPlaces
 from agent.trust.answers import Answer
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES, encode_bundle
 from agent.trust.heartbeat import decode_heartbeat
+from agent.trust.policy_history import PolicyHistory
 from tests.fakes import FakeClock
-from tests.policies import NOW, UNIT, draft, first_root
-from tests.trust.attacks import honest, policy_3
+from tests.policies import NOW, UNIT, draft, first_root, take
+from tests.trust.attacks import abandoned, honest, policy_3
 
 
 class FakeCity:
@@ -44,7 +45,7 @@ class FakeCity:
 class Sender:
     """A sender's errands, on real files."""
 
-    def __init__(self, folder, *, interval_s=60):
+    def __init__(self, folder, *, interval_s=60, history=None):
         self.folder, self.city, self.clock = folder, FakeCity(), FakeClock(NOW)
         (folder / "run").mkdir()
         (folder / "root.json").write_bytes(first_root())
@@ -55,7 +56,7 @@ class Sender:
             arriving=folder / "run/policy.bundle",
             memory=folder / "state/policy/send/current.bundle",
         )
-        self.keeper = PolicyKeeper(places, unit=UNIT, models_sha256=None)
+        self.keeper = PolicyKeeper(places, unit=UNIT, models_sha256=None, history=history)
         self.log, self.watch = [], None
         self.policy = PolicyErrand(
             self.city,
@@ -99,6 +100,28 @@ def watcher_that_refused(reason, **facts):
         **facts,
     )
     return Health(at_ms=1, facts=facts, counters={}, lately={}, lately_s=0)
+
+
+def test_a_sender_that_lost_its_policy_says_so_hands_nothing_on_and_takes_no_less(tmp_path):
+    ours = take(honest())
+    log = PolicyHistory(version=4, root_version=1, policy_hash=ours.policy_hash)
+    sender = Sender(tmp_path, history=log)
+    sender.work()
+    sender.heartbeat.work()
+    assert sender.city.beats[0].policy.last_refusal.startswith("memory: ")
+    assert not (tmp_path / "run/policy.bundle").exists()
+    sender.city.policy = encode_bundle(abandoned())
+    sender.work()
+    assert sender.keeper.is_behind
+    sender.city.policy = encode_bundle(honest())
+    sender.work()
+    assert not sender.keeper.is_behind
+    assert sender.policy.changed
+    assert [entry.detail.partition(":")[0] for entry in sender.log] == [
+        "memory",
+        "fork",
+        "version 4, root 1, signed by police, clerk",
+    ]
 
 
 @pytest.fixture

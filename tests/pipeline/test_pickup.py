@@ -50,7 +50,7 @@ class Unit:
         self.clock, self.executor = FakeClock(), DelayedExecutor()
         self.start()
 
-    def start(self, rules=RULES):
+    def start(self, rules=RULES, *, logged_version=0):
         self.request, self.opener = make_request(WATCHER)
         self.pickup = HotlistPickup(
             wish=Wish(request=self.request, key=self.opener),
@@ -59,6 +59,7 @@ class Unit:
             memory=self.memory,
             clock=self.clock,
             executor=self.executor,
+            logged_version=logged_version,
         )
 
     def bring(self, content, *, request=None, opener=None):
@@ -269,6 +270,22 @@ def deadline():
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
         resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def test_without_the_mark_the_log_says_what_no_list_may_fall_below(unit):
+    unit.start(logged_version=5)
+    (lost,) = unit.look()
+    assert lost.detail == "memory: hotlist-version is gone or older; no list below 5"
+    assert (lost.accepted, unit.pickup.refusals, unit.pickup.refused) == (False, 1, lost.detail)
+    unit.bring(sign_list("7KXR482", version=4))
+    (seen,) = unit.look()
+    assert (seen.accepted, seen.detail) == (False, "hotlist: version 4 was replaced by 5 before")
+    unit.bring(sign_list("7KXR482", version=5))
+    assert [one.accepted for one in unit.look()] == [True]
+    assert unit.pickup.refused == ""
+    unit.bring(sign_list("3CEH915", version=5))
+    (seen,) = unit.look()
+    assert "(a fork)" in seen.detail
 
 
 @pytest.mark.parametrize("content", ["many", "9", "9 " + "g" * 64, "9 " + "0" * 63, "9 0 0"])

@@ -36,7 +36,16 @@ class OnePolicy:
     """One policy that comes once."""
 
     def __init__(self, *, accepted=True, **rules):
-        self.seen = (PolicySeen(at_ms=1, policy_hash=NEW, accepted=accepted, detail="version 2"),)
+        self.seen = (
+            PolicySeen(
+                at_ms=1,
+                policy_hash=NEW,
+                accepted=accepted,
+                detail="version 2",
+                version=2,
+                root_version=1,
+            ),
+        )
         self.rules = {
             "gate": GateRules(mode="all", min_hit_confidence=0.9, min_hit_frames=2),
             "crops": "none",

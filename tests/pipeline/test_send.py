@@ -6,9 +6,16 @@ import pytest
 
 from agent.audit import AuditLog, LogReader, RecordFile, read_backlog
 from agent.base.clock import to_ms
-from agent.base.errors import DeviceError, IntegrityError, RefusedError, UplinkError
+from agent.base.errors import (
+    DeviceError,
+    IntegrityError,
+    RefusedError,
+    SpoolFullError,
+    UplinkError,
+)
 from agent.base.lanes import Lane
-from agent.pipeline.send import Sending, Terms, rest, send_forever
+from agent.pipeline.rounds import rest, send_forever
+from agent.pipeline.send import Sending, Terms
 from agent.pipeline.turns import back_off_s
 from agent.spool import SpoolReader
 from agent.trust.answers import LogPosition, UnverifiedReceipt
@@ -82,7 +89,7 @@ class Road:
         self.quota = dict.fromkeys(Lane, 1 << 20)
         self.start()
 
-    def start(self):
+    def start(self, *, uploads=True):
         self.audit = AuditLog(self.folder / "send", self.send_key, "homeplate/u/send", self.clock)
         backlog = read_backlog(self.folder / "send")
         self.sending = Sending(
@@ -91,6 +98,7 @@ class Road:
                 receipt_keys=(self.city.signer.public_key,),
                 retention_s=dict.fromkeys(Lane, DAY_S),
                 quota_bytes=self.quota,
+                uploads=uploads,
             ),
             spool=self.spool,
             watched=LogReader(self.folder / "audit"),
@@ -100,9 +108,9 @@ class Road:
             clock=self.clock,
         )
 
-    def restart(self):
+    def restart(self, **terms):
         self.audit.close()
-        self.start()
+        self.start(**terms)
 
     def entries(self, *kinds):
         contents = RecordFile(self.folder / "send" / "entries").follow()
@@ -116,8 +124,19 @@ def test_all_frames_reach_the_city_and_leave_the_unit(tmp_path):
     assert road.spool.segments() == ()
     assert sum(entry.reads for entry in road.entries(Uploaded) if entry.lane is Lane.READS) == 2
     kinds = [type(entry) for entry in road.entries(Uploaded, DeleteIntent, Deleted)]
-    assert kinds == [Uploaded, DeleteIntent, Deleted] * 2
+    assert kinds == [Uploaded] * 2 + [DeleteIntent] * 2 + [Deleted] * 2
     assert road.sending.is_drained()
+
+
+def test_under_a_policy_that_only_stands_in_for_a_newer_one_nothing_is_sent_and_age_holds(tmp_path):
+    road = Road(tmp_path)
+    road.restart(uploads=False)
+    assert road.sending.work()
+    assert (road.city.requests, len(road.spool.segments())) == (0, 2)
+    road.clock.advance(2 * DAY_S)
+    assert road.sending.work()
+    assert {entry.reason for entry in road.entries(Deleted)} == {"expired"}
+    assert (road.city.requests, road.spool.segments()) == (0, ())
 
 
 def test_an_open_segment_is_sent_and_not_deleted(tmp_path):
@@ -164,6 +183,7 @@ def test_after_a_failure_everything_is_sent_again(tmp_path, fault):
     with pytest.raises(UplinkError):
         road.sending.work()
     assert Lane.READS in {segment.lane for segment in road.spool.segments()}
+    road.clock.advance(30)
     road.sending.work()
     assert len(road.city.kept) == 4
     assert road.spool.segments() == ()
@@ -281,6 +301,67 @@ def test_the_loop_backs_off_and_drains(tmp_path):
     assert road.city.requests == 3 + 2
     assert len(road.entries(Stop)) == 1
     assert road.spool.segments() == ()
+
+
+def test_a_disk_that_is_full_for_a_while_ends_nothing_and_costs_nothing(tmp_path):
+    road = Road(tmp_path)
+    append, full = road.audit.append_all, [SpoolFullError("make room")] * 5
+    segments = len(road.spool.segments())
+    seen = []
+
+    def append_in_room(entries):
+        if full:
+            seen.append(len(road.spool.segments()))
+            raise full.pop()
+        return append(entries)
+
+    road.audit.append_all = append_in_room
+    send_forever(
+        road.sending, stop=lambda: False, drain=True, poll_interval_s=1, max_back_off_s=300
+    )
+    assert road.sending.counters.failures >= 4
+    assert seen == [segments] * 5
+    assert len(road.entries(Deleted)) == segments
+    assert road.spool.segments() == ()
+
+
+def send_all(road):
+    while not road.sending.work():
+        pass
+
+
+def test_what_waits_for_a_signature_is_not_forgotten_on_a_full_disk(tmp_path):
+    road = Road(tmp_path)
+    append = road.audit.append_all
+
+    def refuse(entries):
+        if any(isinstance(entry, DeleteIntent) for entry in entries):
+            raise SpoolFullError("make room")
+        return append(entries)
+
+    road.audit.append_all = refuse
+    with pytest.raises(SpoolFullError):
+        send_all(road)
+    segments = len(road.spool.segments())
+    assert segments > 0
+    assert len(road.entries(Uploaded)) >= segments
+    road.audit.append_all = append
+    road.clock.advance(31)
+    road.sending.sign_when_due()
+    assert road.spool.segments() == ()
+    assert len(road.entries(Deleted)) == segments
+
+
+def test_in_a_pause_a_full_disk_is_waited_for(tmp_path):
+    road = Road(tmp_path)
+
+    def refuse(_):
+        raise SpoolFullError("make room")
+
+    road.clock.advance(2 * DAY_S)
+    road.audit.append_all = refuse
+    rest(road.sending, 30, stop=lambda: False)
+    assert len(road.spool.segments()) > 0
 
 
 def test_the_loop_ends_when_it_is_told_to(tmp_path):

@@ -43,7 +43,7 @@ def quarter_core():
 def settle(root):
     city = found_city(root)
     publish_policy(city, port=9, mode="all")
-    settle_unit(city, source=CLIP, realtime=True)
+    settle_unit(city, source=CLIP, realtime=True, shedding=True)
     return city
 
 
@@ -69,7 +69,8 @@ def share_right(city):
 
 
 def adds_up(counters):
-    parts = ("frames_looked", "frames_motionless", "frames_shed", "failed_frames")
+    kinds = ("looked", "motionless", "passed", "shed")
+    parts = (*(f"frames_{kind}" for kind in kinds), "failed_frames")
     return counters["frames"] == sum(counters[name] for name in parts)
 
 

@@ -61,7 +61,13 @@ class Unit:
         spooled = SpoolReader(self.folder / "spool")
         self.spool.recover(lambda found: adopt_leftovers(found, spooled, self.audit, self.clock))
         self.audit.append(
-            Boot(at_ms=0, boot=self.boot, version="0", policy_hash=bytes(32), model_hash=None)
+            Boot(
+                at_ms=to_ms(self.clock.now()),
+                boot=self.boot,
+                version="0",
+                policy_hash=bytes(32),
+                model_hash=None,
+            )
         )
         sealer = Sealer(
             city_key=self.city.public_key,
@@ -165,6 +171,16 @@ def test_hits_only_keeps_hits_at_once_and_turns_the_rest_away(tmp_path):
     assert (counters.passages, counters.hits, counters.turned_away) == (2, 1, 1)
 
 
+def test_what_passed_before_a_list_came_is_counted(tmp_path):
+    unit = Unit(tmp_path, mode="hits-only")
+    unit.keeping.take((plate_read(1, **SURE), plate_read(2, **SURE)))
+    unit.keeping.take_list(FixedLists(make_list("TEST001")))
+    unit.keeping.take((plate_read(1, **SURE),))
+    unit.keeping.close()
+    counters = unit.keeping.counters
+    assert (counters.passages, counters.passed_before_list, counters.hits) == (3, 2, 1)
+
+
 def test_a_hit_is_told_while_its_vehicle_is_in_view_and_once(tmp_path):
     unit = hits_only(tmp_path, "TEST001")
     for frames in (2, 3, 4):
@@ -221,7 +237,10 @@ def test_the_same_vehicle_in_another_passage_is_told_again(tmp_path):
 
 @pytest.mark.parametrize(("mode", "kept"), [("hits-only", []), ("all", ["TEST002"])])
 def test_an_alert_that_the_whole_passage_does_not_confirm_is_withdrawn(tmp_path, mode, kept):
-    """In `hits-only` the plate that it was after all, which is no hit, leaves memory nowhere."""
+    """In `hits-only` the plate that it was after all, which is no hit, leaves memory nowhere.
+
+    The alert left it, so the passage is not among those that never did.
+    """
     unit = Unit(tmp_path, mode=mode, hotlist=make_list("TEST001"))
     see(unit, plate_read(1, tracks=(7,), **SURE))
     unit.keeping.take((plate_read(2, tracks=(7,), **SURE),))
@@ -230,8 +249,9 @@ def test_an_alert_that_the_whole_passage_does_not_confirm_is_withdrawn(tmp_path,
     assert (alert.read.text, end.alert_sequence, end.confirmed) == ("TEST001", 0, False)
     assert unit.texts(Lane.READS) == kept
     counters = unit.keeping.counters
-    assert (counters.alerts, counters.hits, counters.withdrawn) == (1, 0, 1)
-    assert counters.passages == counters.reads + counters.turned_away == 1
+    assert (counters.alerts, counters.withdrawn, counters.passages) == (1, 1, 1)
+    assert (counters.hits, counters.reads) == ((1, 0) if mode == "hits-only" else (0, 1))
+    assert (counters.turned_away, counters.unreadable, sum(lifetimes(counters))) == (0, 0, 0)
 
 
 def test_an_alert_becomes_another_where_the_whole_passage_is_another_listed_plate(tmp_path):
@@ -280,6 +300,10 @@ def test_an_alert_that_the_disk_refused_is_made_anew_when_the_passage_ends(tmp_p
     assert [(entry.first, entry.count) for entry in unit.entries(Dropped)] == [(0, 1)]
 
 
+LISTED = (1, 2)
+"""Numbers of the plates on the list below."""
+
+
 @given(
     st.lists(
         st.tuples(st.integers(1, 4), st.integers(1, 4), st.booleans(), st.floats(0, 400)),
@@ -297,18 +321,40 @@ def test_the_counters_add_up_whatever_passes(tmp_path_factory, passages, mode):
         unit.keeping.take((over,), at=over.first_seen + timedelta(seconds=lived_s))
     unit.keeping.close()
     counted = unit.keeping.counters
+    told = [early in LISTED or (late in LISTED and not blank) for early, late, blank, _ in passages]
+    hits = [late in LISTED and not blank for _, late, blank, _ in passages]
+    alike = [is_hit == was_told for is_hit, was_told in zip(hits, told, strict=True)]
     assert counted.passages == len(passages)
-    forgotten = counted.turned_away + counted.unreadable
     if mode == "all":
-        assert counted.passages == counted.hits + counted.reads
-        forgotten = 0
+        assert (counted.hits, counted.reads) == (sum(hits), hits.count(False))
+        assert counted.turned_away == counted.unreadable == 0
+        assert counted.reads_unreadable == sum(blank for _, _, blank, _ in passages)
     else:
-        assert counted.passages == counted.hits + counted.turned_away + counted.unreadable
+        unseen = [item for item, was_told in zip(passages, told, strict=True) if not was_told]
+        assert (counted.hits, counted.reads) == (sum(told), 0)
+        assert counted.unreadable == sum(blank for _, _, blank, _ in unseen)
         assert unit.frames(Lane.READS) == unit.frames(Lane.CROPS) == []
-    lifetimes = [count for name, count in counted.as_dict().items() if name.startswith("forgotten")]
-    assert sum(lifetimes) == forgotten
+    assert counted.withdrawn >= alike.count(False)
+    never_left = counted.turned_away + counted.unreadable
+    assert counted.passages == counted.hits + counted.reads + never_left
+    assert sum(lifetimes(counted)) == never_left
     assert counted.alerts + counted.ends + counted.reads == counted.sealed + counted.dropped
     assert len(unit.hits()) == counted.alerts + counted.ends
+
+
+def test_an_alert_that_was_withdrawn_leaves_no_lifetime_of_what_could_not_be_read(tmp_path):
+    unit = hits_only(tmp_path, "TEST001")
+    see(unit, plate_read(1, tracks=(7,), **SURE))
+    unit.keeping.take((plate_read(1, tracks=(7,), abstained=True, **SURE),))
+    unit.keeping.close()
+    counters = unit.keeping.counters
+    assert (counters.passages, counters.hits, counters.unreadable) == (1, 1, 0)
+    assert sum(lifetimes(counters)) == 0
+
+
+def lifetimes(counters):
+    """Return the histogram of what never left memory."""
+    return [count for name, count in counters.as_dict().items() if name.startswith("forgotten")]
 
 
 @pytest.mark.parametrize(
@@ -438,7 +484,7 @@ def test_drops_wait_in_memory_until_the_log_has_room_again(tmp_path):
     assert [type(entry) for entry in unit.entries(Dropped, Sealed, Stop)] == [Dropped, Sealed, Stop]
 
 
-def test_a_disk_that_stays_full_takes_no_more_memory(tmp_path):
+def test_a_disk_that_stays_full_takes_no_more_memory_and_is_told_once(tmp_path, caplog):
     unit = start_failing(tmp_path, *[SpoolFullError("full")] * 50)
     real = unit.audit.append_all
     unit.audit.append_all = lambda _: (_ for _ in ()).throw(SpoolFullError("full"))
@@ -450,6 +496,7 @@ def test_a_disk_that_stays_full_takes_no_more_memory(tmp_path):
     unit.keeping.close()
     first, others = unit.entries(Dropped)  # the spool refused, then the log had no room
     assert (first.first, first.count + others.count) == (0, 100)
+    assert caplog.messages.count("log cannot grow") == 1
 
 
 def test_nothing_is_collected_while_deletion_is_broken(tmp_path):
@@ -493,6 +540,8 @@ def test_a_frame_on_disk_that_missed_the_log_is_adopted_at_the_next_start(tmp_pa
 
 class BrokenStage:
     """Stands for a stage that meets a picture it cannot bear."""
+
+    pace = None
 
     @property
     def stillness(self):

@@ -42,6 +42,8 @@ batch_interval_s = 1
 policy_interval_s = 1
 max_back_off_s = 2
 """
+SEEN = pytest.StashKey[list[pytest.TestReport]]()
+"""Of the tests of this folder, in order."""
 FASTER = "[Service]\nWatchdogSec={watchdog_s}\nRestartSec=1\n"
 
 
@@ -118,7 +120,8 @@ class World:
         copy = self.folder / "state"
         shutil.rmtree(copy, ignore_errors=True)
         self.machine.run("systemctl", "stop", "homeplate-watch", "homeplate-send")
-        shutil.copytree(self.machine.card / "upper/var/lib/homeplate", copy)
+        ours = self.machine.card / "upper/var/lib/homeplate"
+        shutil.copytree(ours, copy, ignore=shutil.ignore_patterns("application"))
         words: list[object] = ["-m", "agent", "audit", "verify", copy]
         words += [
             "--root",
@@ -207,13 +210,31 @@ def make_world(folder: Path, *, flashed: bool = True) -> Iterator[World]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Show the unit's journal beside a failure."""
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+    """Show the unit's journal beside a failure; keep what the summary tells."""
     report = yield
     made = getattr(item, "funcargs", {}).get("world")
     if report.failed and made is not None and made.machine.leader:
         report.sections.append(("journal", made.machine.journal("-n", "60", "-u", "homeplate-*")))
+    item.config.stash.setdefault(SEEN, []).append(report)
     return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Tell of each system test how long it took, and what it saw."""
+    reports = config.stash.get(SEEN, [])
+    if not reports:
+        return
+    terminalreporter.section("system tests: seconds, result, what was seen")
+    for name in dict.fromkeys(report.nodeid for report in reports):
+        phases = [report for report in reports if report.nodeid == name]
+        seconds = sum(report.duration for report in phases)
+        worst = next((one.outcome for one in phases if not one.passed), "passed")
+        terminalreporter.write_line(f"{seconds:6.1f} s  {worst:7}  {name.rpartition('/')[2]}")
+        for line in phases[-1].capstdout.splitlines():
+            terminalreporter.write_line(f"             | {line}")
 
 
 @pytest.fixture(scope="session")
@@ -228,7 +249,6 @@ def world() -> Iterator[World]:
     began = time.monotonic()
     try:
         with make_world(folder) as made:
-            made.network.pull()
             made.machine.switch_on()
             await_true(  # as on a unit, where links come up after network-pre.target
                 lambda: made.machine.show("homeplate-egress", "ActiveState") == "active",

@@ -106,7 +106,7 @@ class Network:
         return self.folder / "city.net"
 
     def lay(self) -> None:
-        """Make both and join them."""
+        """Make both and join them; the cable is not plugged in yet."""
         for path in (self.unit, self.city):
             path.touch()
             call("unshare", f"--net={path}", "ip", "link", "set", "lo", "up")
@@ -116,7 +116,6 @@ class Network:
         self.inside(self.city, "sh", "-c", quiet)
         self.inside(self.city, "ip", "address", "add", f"{CITY_ADDRESS}/24", "dev", "cable")
         self.inside(self.city, "ip", "link", "set", "cable", "up")
-        self.plug_in()
 
     def plug_in(self) -> None:
         """Give the unit its address and its route; the city's side routes nowhere."""

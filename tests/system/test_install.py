@@ -40,6 +40,7 @@ def world(monkeypatch):
     folder = Path(tempfile.mkdtemp(prefix="homeplate-install-"))
     try:
         with make_world(folder, flashed=False) as made:
+            made.network.plug_in()
             yield made
             made.machine.switch_off()
     finally:
@@ -77,6 +78,10 @@ def test_the_page_leads_to_a_unit_that_uploads(world):
         print(f"$ {line}\n{said[line]}")
     told = list(said.values())
     assert "8 files read back" in told[0]
+    verified = said["homeplate models verify"].splitlines()
+    assert [line.split()[0] for line in verified if line.endswith(" ok")] == ["detector", "reader"]
+    checked = said["homeplate check || true"]
+    assert re.search(r"✓ HP-303.*\n.*✓ HP-304", checked) is not None
     assert re.search(rf"{UNIT}\s+active", told[-1])
     assert told[-2].split() == ["active"] * 3
     assert world.received()

@@ -11,8 +11,14 @@ from tests.system.container import await_true
 pytestmark = pytest.mark.system
 SERVICES = ("homeplate-watch", "homeplate-send")
 FAKE = "/run/fake/systemctl"
-MAKE_FAKE = f"mkdir -p /run/fake; printf '#!/bin/sh\\necho told to $*' >{FAKE}; chmod +x {FAKE}"
-"""A `systemctl` that only says what it was told."""
+MAKE_FAKE = f"""mkdir -p /run/fake
+cat >{FAKE} <<'END'
+#!/bin/sh
+if [ "$1" != reboot ]; then [ -n "$STATE" ] && echo "$STATE" || /usr/bin/systemctl "$@"; exit; fi
+echo told to reboot
+END
+chmod +x {FAKE}"""
+"""A `systemctl` that says what it was told in place of a reboot."""
 
 
 def pid(world: World, service: str) -> int:
@@ -54,6 +60,15 @@ def test_nothing_listens(world):
     listening = world.machine.run("ss", "--listening", "--no-header", "--tcp", "--udp", "--numeric")
     print("ss -lntu:", listening.strip() or "(nothing)")
     assert listening.strip() == ""
+
+
+@pytest.mark.parametrize(("service", "limit"), [("homeplate-watch", 1.0), ("homeplate-send", 1.5)])
+def test_a_service_is_as_tight_as_promised(world, service, limit):
+    """As systemd judges the units that it has loaded, drop-ins and all."""
+    told = world.machine.run("systemd-analyze", "security", "--no-pager", service)
+    line = next(line for line in told.splitlines() if "Overall exposure level" in line)
+    print(line.removeprefix("→ "))
+    assert float(re.findall(r": ([0-9.]+)", line)[0]) <= limit
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -136,23 +151,20 @@ def test_a_reboot_and_a_cut_of_the_power_lose_nothing(world):
     assert "recorded" in judged
 
 
-def test_a_service_that_keeps_failing_reboots_the_unit_three_times_at_most(world, tmp_path):
-    world.machine.run("systemctl", "stop", *SERVICES)
+def test_a_service_that_keeps_failing_reboots_the_unit_three_times_at_most(world):
     script, budget = "/usr/lib/homeplate/reboot-in-budget", "/run/budget"
     world.machine.run("sh", "-c", MAKE_FAKE)
-    given = "PATH=/run/fake:$PATH MONITOR_SERVICE_RESULT="
+    given = "PATH=/run/fake:$PATH MONITOR_UNIT=homeplate-watch.service"
+    ends = [("activating", "9"), ("failed", "73"), ("failed", "78"), *[("failed", "69")] * 5]
     answers = [
-        world.machine.run("sh", "-c", f"{given}{result} {script} {budget} 3", check=False)
-        for result in ("exit-code", *["start-limit-hit"] * 5)
-    ]
-    assert ["told to reboot" in answer for answer in answers] == [
-        False,
-        True,
-        True,
-        True,
-        False,
-        False,
-    ]
+        world.machine.run(
+            "sh", "-c", f"STATE={state} MONITOR_EXIT_STATUS={status} {given} {script} {budget} 3",
+            check=False,
+        )
+        for state, status in ends
+    ]  # fmt: skip
+    reboots = ["told to reboot" in answer for answer in answers]
+    assert reboots == [False, False, False, True, True, True, False, False]
 
 
 def test_systemd_gives_a_service_up_and_asks_for_a_reboot(world):
@@ -160,11 +172,11 @@ def test_systemd_gives_a_service_up_and_asks_for_a_reboot(world):
     machine = world.machine
     machine.run("sh", "-c", MAKE_FAKE)
     for unit, lines in {
-        "homeplate-reboot@.service": "[Service]\\nEnvironment=PATH=/run/fake:/usr/bin:/bin\\n",
+        "homeplate-reboot@.service": "[Service]\\nEnvironment=PATH=/run/fake:/usr/bin STATE=\\n",
         "homeplate-watch.service": "[Unit]\\nStartLimitBurst=2\\n",
     }.items():
         folder = f"/run/systemd/system/{unit}.d"
-        machine.run("sh", "-c", f"mkdir -p {folder}; printf '{lines}' >{folder}/test.conf")
+        machine.run("sh", "-c", f"mkdir -p {folder}; printf '{lines}' >{folder}/limit.conf")
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "start", "homeplate-watch")
     try:
@@ -184,7 +196,7 @@ def test_systemd_gives_a_service_up_and_asks_for_a_reboot(world):
         machine.run(
             "sh",
             "-c",
-            "rm -rf /run/systemd/system/homeplate-*.d/test.conf /var/lib/homeplate/reboots",
+            "rm -rf /run/systemd/system/homeplate-*.d/limit.conf /var/lib/homeplate/reboots",
         )
         machine.run("systemctl", "daemon-reload")
         machine.run("systemctl", "reset-failed", "homeplate-watch")
@@ -212,23 +224,29 @@ def test_nothing_of_ours_was_written_outside_its_own_folder(world):
 
 
 def test_a_full_disk_stops_neither_service_and_is_accounted_for(world):
-    """On a small disk of its own, which takes along what is left on it: so it comes last."""
-    machine = world.machine
+    """The whole state moves to a small disk and back, which takes a while: so it comes last."""
+    machine, state = world.machine, "/var/lib/homeplate"
     machine.run("systemctl", "stop", *SERVICES)
     machine.run(
-        "mount", "-t", "tmpfs", "-o", "size=512k,mode=750", "tmpfs", "/var/lib/homeplate/spool"
+        "sh", "-c", f"cp -a {state} /run/held; mount -t tmpfs -o size=48m,mode=755 t {state}"
     )
-    machine.run("chown", "homeplate-watch:homeplate", "/var/lib/homeplate/spool")
-    try:
-        machine.run("sh", "-c", "head -c 500k /dev/zero >/var/lib/homeplate/spool/filler || true")
-        machine.run("systemctl", "start", *SERVICES)
-        await_true(lambda: world.watcher().get("dropped", 0) > 0, "reads are dropped and counted")
-        assert all(is_active(world, service) for service in SERVICES)
-        machine.run("rm", "/var/lib/homeplate/spool/filler")
-        sealed = world.watcher()["sealed"]
-        await_true(lambda: world.watcher()["sealed"] > sealed, "it keeps reads again")
-        sent = world.sender().get("frames_uploaded", 0)
-        await_true(lambda: world.sender()["frames_uploaded"] > sent, "they are sent")
-    finally:
-        machine.run("systemctl", "stop", *SERVICES)
-        machine.run("sh", "-c", "until umount /var/lib/homeplate/spool; do sleep 1; done")
+    machine.run("sh", "-c", f"cp -a /run/held/. {state}; rm -r /run/held")
+    world.play()
+    machine.run("sh", "-c", f"head -c 48M /dev/zero >{state}/filler || true")
+    room = machine.run("df", "--output=avail,pcent", state).split()
+    print(f"{room[-2]} blocks left on the state disk, {room[-1]} used")
+    await_true(lambda: world.watcher().get("dropped", 0) > 0, "reads are dropped and counted")
+    before = {service: pid(world, service) for service in SERVICES}
+    assert all(is_active(world, service) for service in SERVICES)
+    machine.run("rm", f"{state}/filler")
+    sealed, sent = world.watcher()["sealed"], world.sender().get("frames_uploaded", 0)
+    await_true(lambda: world.watcher()["sealed"] > sealed, "it keeps reads again")
+    await_true(lambda: world.sender()["frames_uploaded"] > sent, "they are sent")
+    assert before == {service: pid(world, service) for service in SERVICES}
+    print(f"{world.watcher()['dropped']} reads dropped, the same processes go on")
+    machine.run("systemctl", "stop", *SERVICES)
+    machine.run("sh", "-c", f"cp -a {state} /run/held; until umount {state}; do sleep 1; done")
+    machine.run("sh", "-c", f"rm -r {state}/*; cp -a /run/held/. {state}")
+    judged = world.audit()
+    print(judged)
+    assert int(re.findall(r"(?m)^reads .* ([0-9,]+) \+ +[0-9,]+ +BALANCES$", judged)[0]) > 0

@@ -23,6 +23,7 @@ needs_systemd = pytest.mark.skipif(
 PROGRAMS = {
     "/usr/lib/homeplate/reboot-in-budget": str(ROOT / "systemd" / "reboot-in-budget"),
     "/usr/bin/homeplate": sys.executable,
+    "/usr/lib/homeplate/run": sys.executable,
     "/usr/sbin/nft": "/bin/true",
 }
 """Where a test machine has what the package installs, or something in its place."""
@@ -52,6 +53,37 @@ def test_systemd_understands_every_line(folder):
     )
     ours = [line for line in run.stderr.splitlines() if "homeplate" in line]
     assert (run.returncode, ours) == (0, [])
+
+
+def find_circles(folder: Path) -> list[str]:
+    """Return what systemd finds when all of ours start together, as at a start of the machine."""
+    begun = "basic.target paths.target timers.target"
+    names = " ".join(path.name for path in UNITS if "@" not in path.name)
+    (folder / "together.target").write_text(f"[Unit]\nWants={begun} {names}\n")
+    run = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "together.target"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+    (folder / "together.target").unlink()
+    return [line for line in run.stderr.splitlines() if "ordering cycle" in line]
+
+
+@needs_systemd
+def test_at_a_start_nothing_waits_for_itself(folder):
+    """Of a circle systemd leaves out a unit at its choice: it was the packet filter once."""
+    assert find_circles(folder) == []
+
+
+@needs_systemd
+def test_a_circle_would_be_found(folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_text(path.read_text())
+    path = tmp_path / "homeplate-egress.path"
+    path.write_text(path.read_text().replace("DefaultDependencies=no\n", ""))
+    assert find_circles(tmp_path)
 
 
 @needs_systemd
@@ -90,7 +122,8 @@ def lines_of(name: str) -> list[str]:
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_every_command_of_ours_in_a_unit_is_one(path):
     for line in path.read_text().splitlines():
-        match = re.match(r"Exec\w+=/usr/bin/homeplate (.*)", line)
+        ours = r"Exec\w+=(?:/usr/bin/homeplate|/usr/lib/homeplate/run good) (.*)"
+        match = re.match(ours, line)
         if match:
             words = match[1].replace("%d", "/run/credentials/x").split()
             assert build_parser([words[0]]).parse_args(words)

@@ -261,6 +261,12 @@ def legal(**changes: str) -> dict[str, object]:
     return {"legal": {**policy_fields()["legal"], **changes}}
 
 
+def sealed_to(name: str) -> dict[str, object]:
+    """Return the sealing with a key with which somebody signs."""
+    public = text64(signer(name).public_spki)
+    return {"sealing": {**policy_fields()["sealing"], "public_key": public}}
+
+
 def strange_targets(change: Callable[[dict], object]) -> Bundle:
     """Return the honest bundle with targets that two offices signed after a change."""
     content = edited(honest().targets, change, "police", "clerk")
@@ -463,6 +469,20 @@ ATTACKS = {
         SILENT,
         lambda: (
             draft(4).but(hotlist_keys=hotlist_keys(*2 * [text64(signer("x").public_spki)])).signed()
+        ),
+    ),
+    "reads sealed to the key of an office": Attack(
+        "sealing-key",
+        SILENT,
+        lambda: changed_policy(**sealed_to("city-manager")),
+    ),
+    "reads sealed to the key of who signs hotlists": Attack(
+        "sealing-key",
+        SILENT,
+        lambda: (
+            draft(4, **sealed_to("x"))
+            .but(hotlist_keys=hotlist_keys(text64(signer("x").public_spki)))
+            .signed()
         ),
     ),
     # metadata that two offices signed, and that we do not take all the same

@@ -108,6 +108,15 @@ def test_any_flipped_bit_of_the_vector_is_refused(data):
         verify_enrolment(decode_enrolment(bytes(flipped)))
 
 
+def test_every_flipped_bit_of_a_certificate_request_is_refused():
+    content = sign_csr(generate_signer(), "unit-a")
+    for place in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        with pytest.raises((IntegrityError, CredentialError)):
+            verify_csr(bytes(flipped), unit="unit-a")
+
+
 def test_the_token_is_kept_out_of_reprs():
     request = decode_enrolment(case(next(p for p in VECTORS if p.stem == "good"))[1])
     assert request.token.hex() not in repr(request)

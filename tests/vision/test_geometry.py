@@ -12,10 +12,7 @@ from agent.vision.geometry import (
     compute_homographies,
     cut_crops,
     cut_upright,
-    find_convex,
-    find_firsts,
-    make_grid,
-    measure_overlap,
+    map_crop,
     measure_sides,
 )
 
@@ -38,9 +35,6 @@ def convex_quads(draw: st.DrawFn) -> np.ndarray:
 
 
 quad_lists = st.lists(convex_quads(), min_size=1, max_size=5).map(np.stack)
-boxes = arrays.arrays(
-    np.float32, st.tuples(st.integers(1, 6), st.just(4)), elements=st.floats(0, 500, width=32)
-).map(lambda raw: np.concatenate([raw[:, :2], raw[:, :2] + raw[:, 2:]], axis=1))
 
 
 @given(quad_lists)
@@ -65,18 +59,35 @@ def test_the_inverse_leads_back_to_the_unit_square(quad):
     np.testing.assert_allclose(points[:, :2] / points[:, 2:], UNIT, atol=1e-2)
 
 
-@given(quad_lists)
-def test_a_grid_without_margin_stays_within_the_bounds_of_its_quad(quads):
-    grid = make_grid(quads, size_px=SIZE, margin=NO_MARGIN) + 0.5
-    low, high = quads.min(axis=1), quads.max(axis=1)
-    assert (grid >= low[:, None, None] - 0.05).all()
-    assert (grid <= high[:, None, None] + 0.05).all()
+@given(convex_quads(), st.tuples(st.floats(0, 0.3), st.floats(0, 0.3)))
+def test_the_corners_of_a_crop_without_its_margin_are_those_of_its_quad(quad, margin):
+    found = map_crop(quad, size_px=SIZE, margin=margin)
+    edges = np.array(margin)
+    inner = (UNIT + edges) / (1 + 2 * edges)
+    points = np.concatenate([inner * SIZE - 0.5, np.ones((4, 1))], axis=1) @ found.T
+    np.testing.assert_allclose(points[:, :2] / points[:, 2:] + 0.5, quad, atol=0.05, rtol=1e-4)
 
 
-def test_the_grid_of_the_whole_plane_is_every_pixel_itself():
-    grid = make_grid(plate_quad(0, 0, *SIZE)[None], size_px=SIZE, margin=NO_MARGIN)
-    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]]
-    np.testing.assert_allclose(grid[0], np.stack([columns, rows], axis=-1), atol=1e-3)
+def test_the_map_of_the_whole_plane_is_every_pixel_itself():
+    found = map_crop(plate_quad(0, 0, *SIZE), size_px=SIZE, margin=NO_MARGIN)
+    np.testing.assert_allclose(found, np.eye(3), atol=1e-3)
+
+
+@given(convex_quads(), st.floats(0, 0.2))
+def test_a_crop_is_what_a_sampling_grid_over_the_quad_gives(quad, margin):
+    plane = cv2.GaussianBlur(
+        np.random.default_rng(3).integers(0, 256, (720, 1280), np.uint8), (0, 0), 3
+    )
+    size = (64, 24)
+    (crop,) = cut_crops(plane, quad[None], size_px=size, margin=(margin, margin))
+    if choose_fineness(quad[None], size_px=size)[0] > 1:
+        return
+    u, v = ((np.arange(length) + 0.5) / length * (1 + 2 * margin) - margin for length in size)
+    grid = np.stack([*np.meshgrid(u, v), np.ones((24, 64))], axis=-1)
+    found = grid @ compute_homographies(quad[None])[0].astype(np.float64).T
+    at = (found[..., :2] / found[..., 2:] - 0.5).astype(np.float32)
+    expected = cv2.remap(plane, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    assert np.abs(crop.astype(int) - expected).max() <= 2
 
 
 def test_a_crop_of_the_whole_plane_is_the_plane():
@@ -141,52 +152,6 @@ def test_the_sampling_gets_finer_with_the_plate(width, factor):
 
 def test_sides_are_the_mean_width_and_height():
     assert measure_sides(plate_quad(3, 4, 30, 10)[None]).tolist() == [[30, 10]]
-
-
-@given(convex_quads())
-def test_a_plate_is_convex_and_its_mirror_image_is_not(quad):
-    both = np.stack([quad, quad[::-1]])
-    assert find_convex(both, least_px=1.0).tolist() == [True, False]
-
-
-@pytest.mark.parametrize(
-    "spoilt",
-    [
-        pytest.param([[0, 0], [10, 10], [10, 0], [0, 10]], id="crossed"),
-        pytest.param([[0, 0], [10, 0], [2, 2], [0, 10]], id="dented"),
-        pytest.param([[0, 0], [10, 0], [20, 0], [30, 0]], id="flat"),
-        pytest.param([[5, 5]] * 4, id="a point"),
-        pytest.param([[0, 0], [10, 0], [10, np.nan], [0, 10]], id="no number"),
-        pytest.param([[0, 0], [np.inf, 0], [np.inf, 10], [0, 10]], id="no end"),
-    ],
-)
-def test_what_is_no_plate_is_not_convex(spoilt):
-    assert not find_convex(np.array([spoilt], np.float32), least_px=1.0).any()
-
-
-@given(boxes, boxes)
-def test_overlap_is_a_share_and_the_same_both_ways(one, other):
-    share = measure_overlap(one, other)
-    assert (share >= 0).all()
-    assert (share <= 1.001).all()
-    np.testing.assert_allclose(share, measure_overlap(other, one).T, atol=1e-6)
-
-
-def test_a_box_within_another_overlaps_wholly():
-    outer, inner = [[0.0, 0, 100, 50]], [[10.0, 10, 20, 20]]
-    assert measure_overlap(np.array(outer, np.float32), np.array(inner, np.float32)) == [[1.0]]
-
-
-def test_of_two_quads_on_one_plate_the_first_stays():
-    quads = np.stack(
-        [plate_quad(100, 100, 90, 30), plate_quad(300, 100, 90, 30), plate_quad(104, 101, 90, 30)]
-    )
-    assert find_firsts(quads, limit=0.5).tolist() == [True, True, False]
-
-
-@given(quad_lists)
-def test_the_best_quad_always_stays(quads):
-    assert find_firsts(quads, limit=0.5)[0]
 
 
 @pytest.mark.parametrize("width", [20, 100, 900])

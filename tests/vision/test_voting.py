@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.vision.decode import MAX_SLOTS, Slots, normalise
-from agent.vision.voting import count_votes, join_slots, merge_looks, pick_slots, put_slots
+from agent.vision.voting import (
+    count_votes,
+    join_slots,
+    judge_looks,
+    merge_looks,
+    pick_slots,
+    put_slots,
+    weigh_looks,
+)
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -126,16 +134,27 @@ def test_looks_that_agree_make_a_gap_surer_and_doubtful_ones_do_not() -> None:
 @given(st.lists(st.tuples(texts, st.floats(0.3, 0.98)), min_size=1, max_size=5))
 def test_merged_looks_say_what_the_looks_vote_for_and_are_no_surer_than_the_surest(shown):
     looks = [look(text, sureness) for text, sureness in shown]
-    alone = count_votes(merge_looks(tuple(looks)), alphabet=ALPHABET)
+    alone = count_votes(merge_looks(join_slots(tuple(looks)), len(looks)), alphabet=ALPHABET)
     assert alone.characters == vote_on(*looks).characters
     assert max(alone.confidences) <= max(sureness for _, sureness in shown) + 1e-3
 
 
 def test_the_same_look_many_times_is_no_surer_than_once():
     once = look("7KXR482", 0.8, complete=0.7)
-    again = count_votes(merge_looks((once,) * 5), alphabet=ALPHABET)
+    again = count_votes(merge_looks(join_slots((once,) * 5), 5), alphabet=ALPHABET)
     assert again.confidences == pytest.approx((0.8,) * 7, abs=1e-4)
     assert again.complete == pytest.approx(0.7, abs=1e-4)
+
+
+def test_looks_at_several_plates_are_merged_each_with_its_own():
+    first, second = (
+        join_slots((look("7KXR"), look("3CE"))),
+        join_slots((look("7KXR"), look("3CEH"))),
+    )
+    merged = merge_looks(join_slots((first, second)), 2)
+    found = [count_votes(pick_slots(merged, np.array([row])), alphabet=ALPHABET) for row in (0, 1)]
+    assert [one.characters for one in found] == ["7KXR", "3CEH"]
+    assert (merged.log_probs[0, 4:] == 0).all()
 
 
 def test_looks_that_are_replaced_leave_the_others_as_they_were():
@@ -147,3 +166,55 @@ def test_looks_that_are_replaced_leave_the_others_as_they_were():
     ]
     assert one_by_one == ["AB", "XYZ", "DEF"]
     assert three.lengths.tolist() == [2, 1, 3]
+
+
+@given(st.lists(st.tuples(texts, st.floats(0.3, 0.98)), min_size=1, max_size=5))
+def test_looks_judged_together_are_judged_as_one_by_one(shown):
+    looks = [look(text, sureness) for text, sureness in shown]
+    for one, judged in zip(
+        looks, judge_looks(join_slots(tuple(looks)), alphabet=ALPHABET), strict=True
+    ):
+        alone = count_votes(one, alphabet=ALPHABET)
+        assert judged.characters == alone.characters
+        assert judged.confidences == pytest.approx(alone.confidences, abs=1e-5)
+        assert judged.complete == pytest.approx(alone.complete, abs=1e-5)
+        assert (judged.agreed, judged.share) == (alone.agreed, alone.share) == (1, 1.0)
+
+
+weights = st.lists(st.floats(0.125, 1, width=32), min_size=3, max_size=3)
+
+
+@given(weights, st.floats(0.125, 8, width=32))
+def test_only_the_ratio_of_weights_counts(found, factor):
+    looks = join_slots((look("7KXR", 0.8), look("7KXR", 0.7), look("3KXR", 0.6)))
+    weighed = np.array(found, np.float32)
+    one = count_votes(looks, alphabet=ALPHABET, weights=weighed)
+    other = count_votes(looks, alphabet=ALPHABET, weights=weighed * np.float32(factor))
+    assert one.characters == other.characters
+    assert one.confidences == pytest.approx(other.confidences, abs=1e-3)
+    assert one.share == pytest.approx(other.share, abs=1e-4)
+
+
+def test_equal_weights_are_none():
+    looks = join_slots((look("7KXR", 0.8), look("7KXR", 0.7), look("3KXR", 0.6)))
+    plain = count_votes(looks, alphabet=ALPHABET)
+    alike = count_votes(looks, alphabet=ALPHABET, weights=np.full(3, 0.3, np.float32))
+    assert alike.confidences == pytest.approx(plain.confidences, abs=1e-4)
+    assert plain.share == pytest.approx(2 / 3)
+    assert alike.share == pytest.approx(2 / 3)
+
+
+def test_a_look_without_weight_changes_nothing():
+    sure, guess = look("7KXR", 0.8), look("3KXB", 0.9)
+    weighed = np.array([1, 1e-6], np.float32)
+    outcome = count_votes(join_slots((sure, guess)), alphabet=ALPHABET, weights=weighed)
+    alone = count_votes(sure, alphabet=ALPHABET)
+    assert outcome.characters == alone.characters
+    assert outcome.confidences == pytest.approx(alone.confidences, abs=1e-4)
+    assert outcome.share > 0.999
+
+
+def test_a_look_counts_by_its_area_and_its_surety():
+    weighed = weigh_looks(np.float32([40, 80, 80, 80]), np.float32([1, 1, 0.5, 0]))
+    assert weighed == pytest.approx([0.25, 1, 0.5, 0], abs=1e-6)
+    assert weigh_looks(np.float32([50]), np.float32([0])) == pytest.approx([1])

@@ -20,6 +20,7 @@ from agent.cli.check.files import look_at_files
 from agent.cli.check.findings import Finding, Level, bad, good, unknown, wrong
 from agent.cli.check.heat import look_at_heat
 from agent.cli.check.kernel import look_at_kernel
+from agent.cli.check.pace import look_at_pace
 from agent.cli.check.show import draw_finding, draw_section, draw_summary, encode_findings
 from agent.cli.check.subject import LogFacts, Subject, load_decision, read_logs
 from agent.cli.machine import Machine
@@ -81,7 +82,7 @@ def check_unit(place: Path, *, machine: Machine, clock: Clock) -> Iterator[Findi
     )
     yield from ask("HP-1", look_at_camera(subject))
     unit = (look_at_clock(clock, machine, subject.logs), look_at_disk(subject))
-    yield from ask("HP-2", chain(*unit, look_at_heat(machine)))
+    yield from ask("HP-2", chain(*unit, look_at_heat(machine), look_at_pace(subject)))
     yield from ask("HP-3", look_at_city(subject))
     safety = (look_at_files(subject), look_at_kernel(machine), look_at_way_out(subject))
     yield from ask("HP-4", chain(*safety))

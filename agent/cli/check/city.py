@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from agent.base.clock import from_ms, to_ms
+from agent.base.errors import PolicyError
 from agent.base.files import read_bounded
 from agent.base.health_file import Facts, Health
 from agent.base.lanes import Lane
@@ -16,6 +17,7 @@ from agent.spool import SpoolReader
 from agent.trust.bundle import Decision
 from agent.trust.enrolment import read_certificate
 from agent.trust.policy import Policy
+from agent.trust.policy_history import NO_HISTORY, PolicyHistory, require_no_fall
 from agent.uplink import Uplink
 
 SOON: Final = timedelta(days=7)
@@ -26,7 +28,8 @@ VERY_LATE: Final = timedelta(days=7)
 def look_at_city(subject: Subject) -> Iterator[Finding]:
     """Answer HP-301 to HP-305."""
     now, decision = subject.clock.now(), subject.decision
-    yield safely("HP-301", lambda: judge_policy(require(decision), now=now))
+    history = NO_HISTORY if isinstance(subject.logs, Failure) else subject.logs.policies
+    yield safely("HP-301", lambda: judge_policy(require(decision), history, now=now))
     yield safely("HP-302", lambda: look_at_hotlist(subject))
     if isinstance(decision, Failure):
         yield unknown("HP-303", "without a policy there is no address: see HP-301")
@@ -41,7 +44,7 @@ def look_at_city(subject: Subject) -> Iterator[Finding]:
         yield safely("HP-305", lambda: judge_receipt(subject, logs))
 
 
-def judge_policy(decision: Decision, *, now: datetime) -> Finding:
+def judge_policy(decision: Decision, history: PolicyHistory, *, now: datetime) -> Finding:
     """Judge HP-301; the signatures were verified when it was loaded."""
     policy = decision.policy
     age_s = (now - policy.issued_at).total_seconds()
@@ -50,6 +53,10 @@ def judge_policy(decision: Decision, *, now: datetime) -> Finding:
         f"signed by {', '.join(decision.signed_by)}, "
         f"valid until {tell_instant(decision.expires_at)}"
     )
+    try:
+        require_no_fall(decision, history, place="the policy in force")
+    except PolicyError as error:
+        return bad("HP-301", f"{found}; {error}: nothing is collected or sent until it is back")
     if not policy.issued_at <= now < decision.expires_at:
         return bad("HP-301", f"{found}; it is {tell_instant(now)}")
     return grade("HP-301", found, is_bad=False, is_doubtful=decision.expires_at - now < SOON)
@@ -80,7 +87,10 @@ def judge_hotlist(facts: Facts, *, now: datetime) -> Finding:
 
 
 def judge_route(subject: Subject, policy: Policy) -> Finding:
-    """Judge HP-303 by a TLS handshake; no request is sent."""
+    """Judge HP-303 by a TLS handshake; no request is sent. On a locked unit the sender knows."""
+    health = subject.health("send")
+    if health is not None and health.facts.locked:  # nobody else is let out, not even root
+        return judge_requests(health)
     uplink = Uplink(
         policy.endpoint,
         certificate=subject.certificate,
@@ -89,6 +99,15 @@ def judge_route(subject: Subject, policy: Policy) -> Finding:
     )
     address = uplink.greet()
     return good("HP-303", f"{address} port {policy.endpoint.port}: pinned key, certificate taken")
+
+
+def judge_requests(health: Health) -> Finding:
+    """Judge HP-303 by what became of the sender's own requests: it makes one a minute at least."""
+    failed = health.lately["failures"] + health.lately["errands_failed"]
+    during = f"in the last {tell_span(health.lately_s)}"
+    if failed:
+        return bad("HP-303", f"{failed} of the sender's requests failed {during}: see its journal")
+    return good("HP-303", f"the sender has its answers; none failed {during}")
 
 
 def judge_certificate(subject: Subject, *, now: datetime) -> Finding:

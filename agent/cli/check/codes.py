@@ -145,6 +145,13 @@ _ROWS: Final[tuple[tuple[str, str, str, str, type[HomeplateError]], ...]] = (
         DeviceError,
     ),
     (
+        "HP-208",
+        "pace",
+        "the watcher keeps up: at most 1 frame in 100 left out in the last minute",
+        "end what else runs here, cool it (HP-206), or ask for fewer frames a second",
+        DeviceError,
+    ),
+    (
         "HP-301",
         "policy",
         "signed by enough of the city's keys, valid now and for 7 days more",

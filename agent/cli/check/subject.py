@@ -14,7 +14,8 @@ from agent.cli.machine import Machine
 from agent.cli.unit import policy_places, renewed_certificate
 from agent.trust.bundle import Decision, open_bundle, trust_root
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES
-from agent.trust.entries import Uploaded, decode_entry
+from agent.trust.entries import PolicySeen, Uploaded, decode_entry
+from agent.trust.policy_history import NO_HISTORY, PolicyHistory, recount_policies
 from agent.trust.receipts import peek_receipt
 from agent.trust.roles import ROLE_LIMIT_BYTES
 
@@ -31,6 +32,8 @@ class LogFacts:
     """Time of the newest entry; 0 without one."""
     receipt_ms: int = 0
     """The city's time in the newest receipt; 0 without one."""
+    policies: PolicyHistory = NO_HISTORY
+    """Of the watcher's log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +117,7 @@ def read_logs(state: Path) -> LogFacts | Failure:
 
 def _read_logs(state: Path) -> LogFacts:
     latest_ms = receipt_ms = 0
+    policies = []
     for name in ("watch", "send"):
         path = state / "audit" / name / ENTRIES
         if not path.exists():
@@ -123,4 +127,7 @@ def _read_logs(state: Path) -> LogFacts:
             latest_ms = max(latest_ms, entry.at_ms)
             if isinstance(entry, Uploaded):
                 receipt_ms = max(receipt_ms, peek_receipt(entry.receipt).time_ms)
-    return LogFacts(latest_ms=latest_ms, receipt_ms=receipt_ms)
+            if isinstance(entry, PolicySeen) and name == "watch":
+                policies.append(entry)
+    watched = recount_policies(policies)
+    return LogFacts(latest_ms=latest_ms, receipt_ms=receipt_ms, policies=watched)

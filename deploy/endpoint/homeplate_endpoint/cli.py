@@ -1,12 +1,12 @@
-"""The command `homeplate-endpoint`: init, serve, unit, export, status, certificate."""
+"""The command `homeplate-endpoint`: init, serve, unit, export, status, hotlist, certificate."""
 
 import argparse
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -15,12 +15,12 @@ from agent.base.errors import ConfigError, HomeplateError
 from agent.base.files import sync_directory, write_whole
 from agent.base.log import keep_order, set_up_logging
 from homeplate_endpoint.app import make_app
-from homeplate_endpoint.commands import add_init, add_unit
+from homeplate_endpoint.commands import add_hotlist, add_init, add_unit
 from homeplate_endpoint.config import Config, load_config, load_settings
 from homeplate_endpoint.desk import Desk
 from homeplate_endpoint.heartbeats import HEARTBEATS, Heartbeats
 from homeplate_endpoint.intake import Intake
-from homeplate_endpoint.lists import ListDesk, Requests
+from homeplate_endpoint.lists import REQUESTS, ListDesk, Requests
 from homeplate_endpoint.reading import read_frames
 from homeplate_endpoint.registrar import Registrar
 from homeplate_endpoint.server import bind, make_server, make_tls
@@ -30,9 +30,6 @@ from homeplate_endpoint.store import Store
 from homeplate_endpoint.units import Units
 
 log = logging.getLogger(__name__)
-
-REQUESTS = "hotlist-requests.sqlite"
-"""Beside the register of units."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +61,7 @@ def _make_parser() -> argparse.ArgumentParser:
     status.set_defaults(run=run_status)
     add_init(commands.add_parser("init", help="make the keys and settings of a new endpoint"))
     add_unit(commands.add_parser("unit", help="the register of enrolled units"))
+    add_hotlist(commands.add_parser("hotlist", help="seal the list for a unit without a network"))
     add_certificate(commands.add_parser("certificate", help="the server's own: its end, the next"))
     for command in (serve, export, status):
         command.add_argument("--config", type=Path, required=True, metavar="FILE", help="TOML file")
@@ -75,25 +73,48 @@ def _serve(args: argparse.Namespace) -> int:
     set_up_logging(level="info")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     tls = make_tls(config.tls)
-    bound = bind(config.listen, config.port)
-    port: int = bound.getsockname()[1]
-
-    def announce() -> None:
-        sys.stderr.write(f"ready {config.listen} {port}\n")
-        sys.stderr.flush()
-        if args.port_file is not None:
-            write_whole(args.port_file, f"{port}\n".encode(), mode=0o644)
-
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)  # uvicorn raises the signal again after its own good end
     with (
         closing(Store(config.storage)) as store,
         closing(Units(config.units)) as units,
         closing(Requests(config.units.with_name(REQUESTS))) as requests,
+        _telling_port(args.port_file) as tell_port,
     ):
+        bound = bind(config.listen, config.port)
+        port: int = bound.getsockname()[1]
+
+        def announce() -> None:
+            sys.stderr.write(f"ready {config.listen} {port}\n")
+            sys.stderr.flush()
+            tell_port(port)
+
         app = make_app(_make_desk(config, store, units, requests))
         make_server(app, tls, config.limits, announce).run(sockets=[bound])
     return 0
+
+
+@contextmanager
+def _telling_port(path: Path | None) -> Iterator[Callable[[int], None]]:
+    """Give a function that writes the port into a file, which is there only while we listen.
+
+    Whoever waits for the file must not find the one that a killed endpoint has left. It is entered
+    when the storage is ours: so the file is not that of another endpoint that runs.
+    """
+
+    def write(port: int) -> None:
+        if path is not None:
+            write_whole(path, f"{port}\n".encode(), mode=0o644)
+
+    def remove() -> None:
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+    remove()
+    try:
+        yield write
+    finally:
+        remove()
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
@@ -117,6 +138,7 @@ def _make_desk(config: Config, store: Store, units: Units, requests: Requests) -
         units=units,
         registrar=registrar,
         policy=config.policy,
+        applications=config.applications,
         heartbeats=Heartbeats(config.units.with_name(HEARTBEATS), clock),
         lists=ListDesk(config.hotlist, requests, units, clock),
         clock=clock,

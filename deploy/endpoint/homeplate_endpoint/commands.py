@@ -1,18 +1,25 @@
-"""The commands `init` and `unit` of the endpoint: founding it, and looking after its register."""
+"""The commands `init`, `unit` and `hotlist` of the endpoint: founding it, its register, a stick."""
 
 import argparse
 import json
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 from agent.base.clock import SystemClock, from_ms, to_ms
-from agent.base.errors import ConfigError, DeviceError
+from agent.base.errors import ConfigError, CredentialError, DeviceError, IntegrityError
 from agent.base.files import read_bounded, write_whole
-from agent.base.texts import require_words
+from agent.base.texts import require_words, show
+from agent.trust.hotlist import REQUEST_LIMIT_BYTES
+from agent.trust.keys import is_protected
 from agent.trust.retirement import STATEMENT_LIMIT_BYTES, Retirement, open_statement
 from homeplate_endpoint.config import load_settings, read_public_key
 from homeplate_endpoint.founding import Plan, found_endpoint
+from homeplate_endpoint.lists import REQUESTS, ListDesk, Requests
+from homeplate_endpoint.refusals import RefusalError
 from homeplate_endpoint.units import Enrolled, Units
+
+_KEY_HEAD_BYTES: Final = 1_024
 
 
 def add_init(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +52,7 @@ def run_init(args: argparse.Namespace) -> int:
         CredentialError: The sealing key is none.
         DeviceError: The disk refuses.
     """
+    _require_opening_half(args.sealing_key)
     plan = Plan(
         server_name=args.server_name,
         addresses=tuple(args.address),
@@ -61,6 +69,28 @@ def run_init(args: argparse.Namespace) -> int:
     print("  spare.key and server-ca.key belong into a safe, not onto this machine")
     print(f"  homeplate-endpoint serve --config {args.folder / 'endpoint.toml'}")
     return 0
+
+
+def _require_opening_half(path: Path) -> None:
+    """Refuse the public half of a key that signs, as far as what lies beside it shows that.
+
+    The city's opening keys lie bare in its safe; what an office or an agency signs with lies under
+    a passphrase.
+
+    Raises:
+        CredentialError: The private half beside it is under a passphrase.
+    """
+    private = path.with_suffix(".key")
+    try:
+        protected = is_protected(bytearray(private.read_bytes()[:_KEY_HEAD_BYTES]))
+    except OSError:
+        return  # as it should be: the private half is elsewhere
+    if protected:
+        message = (
+            f"--sealing-key {path}: {private} beside it is a key that somebody signs with; "
+            "expected the public half of `homeplate city keys make`"
+        )
+        raise CredentialError(message)
 
 
 def add_unit(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +120,41 @@ def add_unit(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--config", type=Path, required=True, metavar="FILE", help="TOML file")
 
 
+def add_hotlist(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `hotlist`."""
+    parser.add_argument("unit", metavar="NAME", help="who asks")
+    parser.add_argument("request", type=Path, metavar="REQUEST", help="its hotlist.request")
+    parser.add_argument("out", type=Path, metavar="OUT", help="becomes its hotlist.sealed")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="TOML file")
+    parser.set_defaults(run=run_hotlist)
+
+
+def run_hotlist(args: argparse.Namespace) -> int:
+    """Seal the list that is served to a unit's request, for a technician to carry on a stick.
+
+    Raises:
+        ConfigError: No such file or unit, or the city has no list that holds.
+        IntegrityError: Not a request of this unit's watcher, or an older one; or the unit ended.
+    """
+    settings, folder = load_settings(args.config), args.config.resolve().parent
+    body = read_bounded(args.request, limit_bytes=REQUEST_LIMIT_BYTES)
+    requests_file = (folder / settings.units).with_name(REQUESTS)
+    with closing(_open_units(args.config)) as units, closing(Requests(requests_file)) as requests:
+        _require(units, args.unit)
+        desk = ListDesk(folder / settings.hotlist, requests, units, SystemClock())
+        try:
+            answer = desk.answer(args.unit, body, "")
+        except RefusalError as error:
+            message = f"{args.request}: {error.error}: {error.detail}"
+            raise IntegrityError(message) from error
+    if answer is None or answer.sealed is None:
+        message = f"{folder / settings.hotlist}: no list that holds; sign one"
+        raise ConfigError(message)
+    _write(args.out, answer.sealed)
+    print(f"{args.out}: opens in the memory of {args.unit}'s watcher alone, until its next start")
+    return 0
+
+
 def run_list(args: argparse.Namespace) -> int:
     """Print the register."""
     with closing(_open_units(args.config)) as units:
@@ -100,7 +165,8 @@ def run_list(args: argparse.Namespace) -> int:
         return 0
     for row in rows:
         until = f"certificate until {row['certificate_until']}" if row["certificate_until"] else ""
-        print(f"{row['unit']:<24}{row['state']:<10}{until}{row['reason'] or ''}")
+        ended = f"{row['ended_at']}, {row['reason']}" if row["ended_at"] else ""
+        print(f"{row['unit']:<24}{row['state']:<10}{until}{ended}")
     return 0
 
 
@@ -132,7 +198,8 @@ def run_retire(args: argparse.Namespace) -> int:
     with closing(_open_units(args.config)) as units:
         unit = _require(units, args.unit)
         found = open_statement(content, unit=unit.name, key=unit.keys.send)
-        units.retire(unit.name, content, now_ms=to_ms(SystemClock().now()))
+        reason = f"by a certificate on a stick: {show(found.retired.reason)}"
+        units.retire(unit.name, content, reason=reason, now_ms=to_ms(SystemClock().now()))
     _print_destruction(args.unit, found)
     return 0
 
@@ -193,6 +260,7 @@ def _row(unit: Enrolled, expires_ms: int | None) -> dict[str, object]:
         "state": unit.state,
         "enrolled_at": from_ms(unit.enrolled_ms).isoformat(timespec="seconds"),
         "certificate_until": until,
+        "ended_at": from_ms(unit.ended_ms).isoformat(timespec="seconds") if unit.ended_ms else None,
         "reason": unit.reason,
     }
 

@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What `homeplate policy publish` gave out; while the file is missing, units get no other."""
     hotlist: Name = "hotlist.signed"
     """What `homeplate hotlist sign` wrote; while the file is missing, units get no list."""
+    applications: Name = "applications"
+    """Folder of the archives that `deploy/dev update` made; it may be missing."""
     body_limit_bytes: Annotated[int, Meta(ge=1024, le=BODY_LIMIT_BYTES)] = BODY_LIMIT_BYTES
     tls: TlsSettings
     enrolment: EnrolmentSettings
@@ -88,6 +90,7 @@ class Config:
     storage: Path
     policy: Path
     hotlist: Path
+    applications: Path
     body_limit_bytes: int
     tls: TlsFiles
     signer: Signer
@@ -134,6 +137,7 @@ def load_config(path: Path) -> Config:
         storage=base / settings.storage,
         policy=base / settings.policy,
         hotlist=base / settings.hotlist,
+        applications=base / settings.applications,
         body_limit_bytes=settings.body_limit_bytes,
         tls=tls,
         signer=_load_receipt_signer(base / settings.receipt_key, sealing_key),

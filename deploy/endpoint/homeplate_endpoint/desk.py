@@ -20,6 +20,8 @@ class Desk:
     registrar: Registrar
     policy: Path
     """The published bundle; read anew for each question."""
+    applications: Path
+    """Folder of archives; looked into for each question."""
     heartbeats: Heartbeats
     lists: ListDesk
     clock: Clock

@@ -35,6 +35,7 @@ from homeplate_endpoint.issuing import SLOW_CLOCK
 AUTHORITY_LIFE: Final = timedelta(days=3650)
 SERVER_LIFE: Final = timedelta(days=1095)
 """Whoever pins the key gains nothing from a short life; a forgotten renewal stops every unit."""
+_LAST_PORT: Final = 65_535
 _SERVER_NAME: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
@@ -100,6 +101,9 @@ def _require_possible(folder: Path, plan: Plan) -> None:
         raise ConfigError(message)
     if _SERVER_NAME.fullmatch(plan.server_name) is None:
         message = f"--server-name: found {plan.server_name!r}; expected a name in small letters"
+        raise ConfigError(message)
+    if not 1 <= plan.port <= _LAST_PORT:
+        message = f"--port: found {plan.port}; expected 1 to {_LAST_PORT}"
         raise ConfigError(message)
     for address in plan.addresses:
         try:

@@ -30,6 +30,8 @@ from homeplate_endpoint.units import Units
 
 log = logging.getLogger(__name__)
 
+REQUESTS: Final = "hotlist-requests.sqlite"
+"""Beside the register of units."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS requests (
   unit TEXT PRIMARY KEY, made_ms INTEGER NOT NULL, sha256 BLOB NOT NULL

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from agent.base.clock import Clock, from_ms, to_ms
 from agent.base.errors import ConfigError, CredentialError, IntegrityError
 from agent.base.files import read_bounded
+from agent.base.texts import show
 from agent.trust.enrolment import (
     Enrolment,
     Issued,
@@ -107,14 +108,12 @@ class Registrar:
         """
         try:
             name = decode_statement(body).unit
-            unit = self.units.find(name)
-            if unit is not None:
-                open_statement(body, unit=name, key=unit.keys.send)
+            unit = self.units.find(name) or require_active(None, name)
+            found = open_statement(body, unit=name, key=unit.keys.send)
         except IntegrityError as error:
             raise RefusalError(status=400, error="malformed", detail=str(error)) from error
-        if unit is None:
-            require_active(None, name)
-        self.units.retire(name, body, now_ms=to_ms(self.clock.now()))
+        reason = f"by the unit's own key: {show(found.retired.reason)}"
+        self.units.retire(name, body, reason=reason, now_ms=to_ms(self.clock.now()))
         return name
 
     def _enter(self, request: Enrolment, keys: Keys) -> bytes:

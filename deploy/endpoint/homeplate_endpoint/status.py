@@ -17,7 +17,7 @@ from homeplate_endpoint.heartbeats import HEARTBEATS, Kept, read_heartbeats
 from homeplate_endpoint.issuing import load_certificate
 from homeplate_endpoint.reading import Alarm, LaneCount, read_alarms, read_counts
 from homeplate_endpoint.server_certificate import WARN_DAYS
-from homeplate_endpoint.units import Units
+from homeplate_endpoint.units import Enrolled, Units
 
 
 def run_status(args: argparse.Namespace) -> int:
@@ -31,19 +31,23 @@ def run_status(args: argparse.Namespace) -> int:
     storage, register = base / settings.storage, base / settings.units
     counts, alarms = read_counts(storage), read_alarms(storage)
     beats = read_heartbeats(register.with_name(HEARTBEATS))
-    silent = [name for name in _active(register) if name not in beats]
+    known = _read_units(register)
+    silent = [unit.name for unit in known if unit.state == "active" and unit.name not in beats]
+    ended = {unit.name: unit for unit in known if unit.state != "active"}
     ends_at = load_certificate(base / settings.tls.certificate).not_valid_after_utc
     if args.json:
         found: dict[str, object] = {"lanes": [asdict(item) for item in counts]}
         found["alarms"] = [asdict(alarm) for alarm in alarms]
         found["heartbeats"] = msgspec.to_builtins(beats)
         found["never_heard_from"] = silent
+        found["ended"] = {name: unit.state for name, unit in ended.items()}
         found["server_certificate_until"] = ends_at.isoformat()
         print(json.dumps(found))
         return 0
     lines = (
         *tell_counts(counts),
-        *(tell_beat(unit, kept) for unit, kept in beats.items()),
+        *(tell_beat(unit, kept) for unit, kept in beats.items() if unit not in ended),
+        *map(tell_end, ended.values()),
         *(f"{unit:<24}NEVER HEARD FROM since it was enrolled" for unit in silent),
         *map(tell_alarm, alarms),
         *warn_of_end(ends_at, SystemClock().now()),
@@ -75,6 +79,12 @@ def tell_beat(unit: str, kept: Kept) -> str:
     return f"{line}; {facts.trouble}" if facts.trouble else line
 
 
+def tell_end(unit: Enrolled) -> str:
+    """Return a line on a unit that is no longer in service: nothing is taken from it."""
+    at = "" if unit.ended_ms is None else f" {from_ms(unit.ended_ms).isoformat(timespec='seconds')}"
+    return f"{unit.name:<24}{unit.state}{at}, {unit.reason}"
+
+
 def tell_alarm(alarm: Alarm) -> str:
     """Return a line on a unit that is not what it claims to be."""
     at = from_ms(alarm.time_ms).isoformat(timespec="seconds")
@@ -92,8 +102,8 @@ def _tell_refused(policy: str, hotlist: str) -> str:
     return f"{told}; REFUSED hotlist: {hotlist}" if hotlist else told
 
 
-def _active(register: Path) -> list[str]:
+def _read_units(register: Path) -> tuple[Enrolled, ...]:
     if not register.exists():
-        return []
+        return ()
     with closing(Units(register)) as units:
-        return [unit.name for unit in units.all() if unit.state == "active"]
+        return units.all()

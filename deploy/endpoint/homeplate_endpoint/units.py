@@ -194,7 +194,7 @@ class Units:
             )
             self._take_back(unit)
 
-    def retire(self, unit: str, destruction: bytes, *, now_ms: int) -> None:
+    def retire(self, unit: str, destruction: bytes, *, reason: str, now_ms: int) -> None:
         """Keep a unit's certificate of destruction, the first that comes, and end the unit.
 
         One that was revoked stays revoked, with reason and date: whoever has the stolen unit has
@@ -210,9 +210,9 @@ class Units:
                 (destruction, unit),
             )
             self._index.execute(
-                "UPDATE units SET state = 'retired', reason = 'by itself', ended_ms = ?"
+                "UPDATE units SET state = 'retired', reason = ?, ended_ms = ?"
                 " WHERE name = ? AND state = 'active'",
-                (now_ms, unit),
+                (reason, now_ms, unit),
             )
             self._take_back(unit)
 

@@ -78,7 +78,7 @@ def test_on_a_machine_without_a_camera_every_line_is_coded_and_understandable(un
     text = " ".join(done.stdout.split())
     assert f"{unit.parent}/no-camera: cannot be opened" in text
     assert "unit-7, 5th and Main, 38.58000, -121.49000, looks to 15°" in text
-    assert "29 checks:" in done.stdout
+    assert "30 checks:" in done.stdout
 
 
 def test_every_finding_that_is_not_fine_says_what_to_do(unit):

@@ -15,15 +15,18 @@ from agent.cli.check.city import (
     judge_lock,
     judge_policy,
     judge_receipt,
+    judge_requests,
     judge_route,
     look_at_city,
     look_at_hotlist,
 )
 from agent.cli.check.disk import judge_room
 from agent.cli.check.findings import Level, safely
+from agent.cli.check.pace import judge_pace, look_at_pace
 from agent.cli.check.subject import LogFacts, Subject, load_decision, read_logs
 from agent.cli.machine import Machine
 from agent.cli.unit import load_settings
+from agent.trust.policy_history import PolicyHistory
 from tests.audited import AuditedUnit
 from tests.certificates import DAY, LAST_YEAR, SERVER_NAME, issue, make_authority
 from tests.fakes import FakeClock
@@ -114,10 +117,18 @@ def town(tmp_path) -> Town:
 )
 def test_a_policy_is_judged_by_its_signatures_and_its_end(town, later, level):
     subject = town.subject()
-    finding = judge_policy(subject.decision, now=subject.clock.now() + timedelta(days=later))
+    now = subject.clock.now() + timedelta(days=later)
+    finding = judge_policy(subject.decision, PolicyHistory(), now=now)
     assert finding.level is level
     assert "version 1 of Testville" in finding.found
     assert "signed by police, clerk" in finding.found
+
+
+def test_a_policy_that_is_older_than_the_log_says_is_bad(town):
+    subject = town.subject()
+    finding = judge_policy(subject.decision, PolicyHistory(version=2), now=subject.clock.now())
+    assert finding.level is Level.BAD
+    assert "log says that 2 was taken over" in finding.found
 
 
 def test_a_policy_that_was_changed_by_one_person_is_refused_with_the_reason(town):
@@ -319,6 +330,34 @@ def test_the_room_is_held_against_the_quotas(town):
 
 
 @pytest.mark.parametrize(
+    ("failures", "errands_failed", "level"),
+    [(0, 0, Level.GOOD), (1, 0, Level.BAD), (0, 1, Level.BAD)],
+    ids=["answers", "frames fail", "errands fail"],
+)
+def test_on_a_locked_unit_the_sender_tells_of_the_route(failures, errands_failed, level):
+    health = Health(
+        at_ms=0,
+        facts=msgspec.structs.replace(HOTLIST, service="send", locked=True),
+        counters={},
+        lately={"failures": failures, "errands_failed": errands_failed},
+        lately_s=60,
+    )
+    assert judge_requests(health).level is level
+
+
+def test_on_a_locked_unit_nobody_else_tries_the_route(town):
+    facts = msgspec.structs.replace(HOTLIST, service="send", locked=True)
+    lately = {"failures": 0, "errands_failed": 0}
+    subject = town.subject()
+    told = Health(
+        at_ms=to_ms(subject.clock.now()), facts=facts, counters={}, lately=lately, lately_s=60
+    )
+    path = health_path(town.folder / "unit/run", "send")
+    path.write_bytes(msgspec.json.encode(told))
+    assert greet(subject).level is Level.GOOD  # there is no endpoint
+
+
+@pytest.mark.parametrize(
     ("locked", "level"), [(True, Level.GOOD), (False, Level.DOUBT)], ids=["locked", "by hand"]
 )
 def test_a_sender_that_runs_locked_is_proof_that_nothing_else_gets_out(locked, level):
@@ -329,3 +368,22 @@ def test_a_sender_that_runs_locked_is_proof_that_nothing_else_gets_out(locked, l
 
 def test_without_a_sender_nobody_knows_whether_anything_gets_out():
     assert judge_lock(None).level is Level.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("shed", "level"),
+    [(0, Level.GOOD), (10, Level.GOOD), (11, Level.DOUBT), (100, Level.DOUBT), (101, Level.BAD)],
+)
+def test_a_watcher_that_does_not_keep_up_is_told(shed, level):
+    lately = {"frames": 1000, "frames_shed": shed}
+    health = Health(
+        at_ms=0, facts=listed(), counters={"frames_shed": 170}, lately=lately, lately_s=60.0
+    )
+    found = judge_pace(health)
+    assert (found.code, found.level) == ("HP-208", level)
+    assert f"{shed} of 1000 frames left out in the last 60 s" in found.found
+    assert "170 since the start" in found.found
+
+
+def test_without_a_watcher_its_pace_is_not_known(town):
+    assert [found.level for found in look_at_pace(town.subject())] == [Level.UNKNOWN]

@@ -5,14 +5,32 @@ from typing import Final
 from starlette.routing import BaseRoute
 
 from homeplate_endpoint.desk import Desk
-from homeplate_endpoint.routes import enroll, frames, heartbeat, hotlist, policy, renew, retire
+from homeplate_endpoint.routes import (
+    application,
+    enroll,
+    frames,
+    heartbeat,
+    hotlist,
+    policy,
+    renew,
+    retire,
+)
 
 OPEN: Final = frozenset({"/v1/enroll", "/v1/renew", "/v1/retire"})
 """A unit that enrols has no certificate yet, and one that renews or retires may have an expired
 one: all three prove in the request itself who sends it."""
 
 
-MODULES: Final = (frames, policy, hotlist, heartbeat, enroll, renew, retire)
+MODULES: Final = (
+    frames,
+    policy,
+    application,
+    hotlist,
+    heartbeat,
+    enroll,
+    renew,
+    retire,
+)
 
 
 def make_routes(desk: Desk) -> list[BaseRoute]:
