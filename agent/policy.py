@@ -19,7 +19,13 @@ from agent.base.segments import FULL
 from agent.trust.bundle import Decision, Trusted, open_bundle, trust_root
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES
 from agent.trust.entries import PolicySeen
-from agent.trust.policy_history import NO_HISTORY, PolicyHistory, name_refusal, require_no_fall
+from agent.trust.policy_history import (
+    NO_HISTORY,
+    PolicyHistory,
+    name_refusal,
+    require_no_fall,
+    require_own_root,
+)
 from agent.trust.roles import ROLE_LIMIT_BYTES
 
 log = logging.getLogger(__name__)
@@ -31,6 +37,8 @@ _TIMELY: Final = frozenset({"expired", "not-yet-valid"})
 _FLASHED: Final = "flashed.sha256"
 _NAME_BYTES: Final = 64
 DETAIL_LIMIT: Final = 200
+LATELY: Final = 8
+"""Refusals whose words a heartbeat has room for."""
 _MODE: Final = 0o644
 """A policy is no secret."""
 
@@ -58,7 +66,8 @@ class PolicyKeeper:
     A bundle is remembered first, so a process that is killed between the two tells its log at the
     next start. Where the log names a newer one, what is remembered was rolled back or lost: then
     the flashed policy stands in, to reach the city with, and `is_behind` says that nothing is to
-    be collected or handed over under it.
+    be collected or handed over under it. The same holds under another root than the one that the
+    log began with, whatever it signs: nothing is taken over until the old one is back.
 
     Args:
         places: Where to look.
@@ -90,10 +99,15 @@ class PolicyKeeper:
         """Bundles that were refused since the start."""
         self.last_refusal = ""
         """Reason and words of the last one."""
+        self.lately: tuple[str, ...] = ()
+        """Those of the last few, the last one last."""
         self.content = b""
         """The bundle in force."""
-        self._lost: tuple[bytes, str] | None = None
-        """What stood for the policy in force and could not be used: bytes, and why."""
+        self._lost: tuple[bytes, str, str] | None = None
+        """What stood for the policy in force and could not be used: bytes, reason, and why."""
+        self._root_sha256 = b""
+        self._alien = ""
+        """What is wrong with the root on the unit: it is not the one that the log began with."""
         self.decision = self._load()
         """What it says."""
         self._owes_entry = history is not None and self._is_untold()
@@ -101,7 +115,7 @@ class PolicyKeeper:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the log names a newer policy than the one that stands in for it."""
+        """Whether the log names a newer policy than the one that stands in, or another root."""
         return self._falls(self.decision)
 
     def look(self, now: datetime) -> tuple[PolicySeen, ...]:
@@ -137,13 +151,17 @@ class PolicyKeeper:
             PolicyError: The flashed ones do not verify, and nothing else is there.
         """
         place = self._places.root
-        root = trust_root(read_bounded(place, limit_bytes=ROLE_LIMIT_BYTES), place=str(place))
+        root_file = read_bounded(place, limit_bytes=ROLE_LIMIT_BYTES)
+        self._root_sha256 = sha256(root_file).digest()
+        root = trust_root(root_file, place=str(place))
         decision = self._recall(root)
         if decision is not None:
             return decision
         flashed = self._places.flashed
         content = read_bounded(flashed, limit_bytes=BUNDLE_LIMIT_BYTES)
         decision = self._open(content, root, str(flashed), None)
+        if self._alien:
+            return decision
         if self._falls(decision):
             self._note_flashed(content)
         else:
@@ -155,6 +173,13 @@ class PolicyKeeper:
         path = self._places.memory
         content: bytes | None = b""
         try:
+            require_own_root(root.root, self._history, place=self._places.root.name)
+        except PolicyError as error:
+            self._alien = str(error)
+            self._lost = self._root_sha256, error.reason, self._alien
+            log.error("another root on the unit", extra={"detail": self._alien})  # noqa: TRY400
+            return None
+        try:
             content = read_handed(path, limit_bytes=BUNDLE_LIMIT_BYTES)
             if content is not None:
                 decision = self._open(content, root, path.name, None)
@@ -162,36 +187,41 @@ class PolicyKeeper:
                 self.content = content
                 return decision
             if self._history.version or path.with_name(_FLASHED).exists():
-                self._lost = b"", f"{path.name} is gone"
+                self._lost = b"", "memory", f"{path.name} is gone"
         except (PolicyError, ConfigError) as error:
-            self._lost = content or b"", str(error)
+            self._lost = content or b"", "memory", str(error)
         if self._lost is not None:
-            log.error("remembered policy unusable", extra={"detail": self._lost[1]})
+            log.error("remembered policy unusable", extra={"detail": self._lost[2]})
         return None
 
     def _tell_start(self, now: datetime) -> tuple[PolicySeen, ...]:
         """Return, once, what the log is to say of the policy with which this process began."""
         seen: tuple[PolicySeen, ...] = ()
         if self._lost is not None:
-            (content, why), self._lost = self._lost, None
+            (content, reason, why), self._lost = self._lost, None
             then = "back to the flashed policy"
-            if self.is_behind:
+            if self._alien:
+                then = "nothing is kept or sent"
+            elif self.is_behind:
                 then = f"nothing is kept or sent until version {self._history.version} is here"
             place = self._places.memory
-            seen = self._refuse(content, "memory", f"{then}: {why}", now, place)
+            seen = self._refuse(content, reason, f"{then}: {why}", now, place)
         if self._owes_entry:
             self._owes_entry = False
-            seen = (*seen, _accepted(self.decision, now))
+            seen = (*seen, self._accept(now))
         return seen
 
     def _judge(self, path: Path, now: datetime) -> tuple[PolicySeen, ...]:
         """Take over the bundle in a file, or say why not."""
         content = b""
         try:
-            content = read_handed(path, limit_bytes=BUNDLE_LIMIT_BYTES) or b""
+            handed = read_handed(path, limit_bytes=BUNDLE_LIMIT_BYTES)
+            content = handed or b""
             sha = sha256(content).digest()
-            if not content or sha == self.decision.content_sha256 or self._was_flashed(path, sha):
+            is_known = sha == self.decision.content_sha256 or self._was_flashed(path, sha)
+            if handed is None or is_known:
                 return ()
+            self._require_own_root(path)
             found = self._open(content, self.decision.trusted, path.name, now)
             require_no_fall(found, self._history, place=path.name)
             self._require_models(found, path)
@@ -212,7 +242,7 @@ class PolicyKeeper:
         self._told.clear()
         self._known = ()
         log.info("policy taken over", extra={"version": found.version})
-        return (_accepted(found, now),)
+        return (self._accept(now),)
 
     def _refuse(
         self, content: bytes, reason: str, detail: str, now: datetime, path: Path
@@ -230,6 +260,7 @@ class PolicyKeeper:
         self._told[path] = name
         self.refusals += 1
         self.last_refusal = text = f"{reason}: {detail}"[:DETAIL_LIMIT]
+        self.lately = (*self.lately, text)[-LATELY:]
         if before is None and name in self._known:
             return ()
         log.warning("policy refused", extra={"reason": reason, "detail": detail})
@@ -241,7 +272,23 @@ class PolicyKeeper:
                 detail=text,
                 version=0,
                 root_version=0,
+                flashed_root=self._root_sha256,
             ),
+        )
+
+    def _accept(self, now: datetime) -> PolicySeen:
+        """Return the entry for the policy in force."""
+        found = self.decision
+        detail = f"version {found.version}, root {found.root_version}"
+        detail += f", signed by {', '.join(found.signed_by)}"
+        return PolicySeen(
+            at_ms=to_ms(now),
+            policy_hash=found.policy_hash,
+            accepted=True,
+            detail=detail[:DETAIL_LIMIT],
+            version=found.version,
+            root_version=found.root_version,
+            flashed_root=self._root_sha256,
         )
 
     def _open(self, content: bytes, trusted: Trusted, place: str, now: datetime | None) -> Decision:
@@ -253,12 +300,19 @@ class PolicyKeeper:
         return not self.is_behind and (returned or not self._history.names(self.decision))
 
     def _falls(self, decision: Decision) -> bool:
-        """Tell whether the log names a newer policy, or another with that version."""
+        """Tell whether the log names a newer policy, another with that version, or another root."""
+        if self._alien:
+            return True
         try:
             require_no_fall(decision, self._history, place="")
         except PolicyError:
             return True
         return False
+
+    def _require_own_root(self, path: Path) -> None:
+        if self._alien:
+            message = f"{path.name}: {self._alien}"
+            raise PolicyError(message, reason="root")
 
     def _require_models(self, found: Decision, path: Path) -> None:
         mine = self._models_sha256
@@ -306,19 +360,6 @@ class PolicyKeeper:
             return False
         known = read_handed(self._places.memory.with_name(_FLASHED), limit_bytes=_NAME_BYTES)
         return known == sha.hex().encode()
-
-
-def _accepted(found: Decision, now: datetime) -> PolicySeen:
-    detail = f"version {found.version}, root {found.root_version}"
-    detail += f", signed by {', '.join(found.signed_by)}"
-    return PolicySeen(
-        at_ms=to_ms(now),
-        policy_hash=found.policy_hash,
-        accepted=True,
-        detail=detail[:DETAIL_LIMIT],
-        version=found.version,
-        root_version=found.root_version,
-    )
 
 
 def _stamp_of(path: Path) -> _Stamp | None:

@@ -251,7 +251,10 @@ def test_what_one_office_signed_is_refused_logged_and_told(walk):
     told = said(walk, "homeplate policy edit policies --set mode=all")
     assert "plates that are on no list will be kept from now on" in told
     assert "refused: one signature is missing" in told
-    assert re.search(r"unit-0001 .*policy 2 .*REFUSED signature: ", told)
+    assert re.search(
+        r"unit-0001 .*policy 2 .*REFUSED by the sender, 1 since its start, the last: signature: ",
+        told,
+    )
     for process in ("watch", "send"):
         (refused,) = [entry for entry in seen(walk, process) if not entry.accepted]
         assert refused.detail.startswith("signature: ")

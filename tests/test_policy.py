@@ -17,8 +17,19 @@ from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES, Bundle, encode_bundle
 from agent.trust.entries import PolicySeen, decode_entry
 from agent.trust.keys import generate_signer
 from tests.fakes import FakeClock
-from tests.policies import ENDS, MODELS, NOW, UNIT, draft, first_root
-from tests.trust.attacks import ATTACKS, abandoned, honest, policy_3, rotated
+from tests.policies import (
+    ENDS,
+    MODELS,
+    NOW,
+    UNIT,
+    Draft,
+    draft,
+    first_root,
+    make_root,
+    policy_fields,
+    sign,
+)
+from tests.trust.attacks import ATTACKS, THIEVES, abandoned, honest, policy_3, rotated
 
 
 class Unit:
@@ -106,6 +117,7 @@ def test_an_attack_is_logged_once_with_its_reason_and_the_last_good_policy_stays
         detail=refused.detail,
         version=0,
         root_version=0,
+        flashed_root=sha256(first_root()).digest(),
     )
     assert refused.detail.startswith(f"{attack.reason}: ")
     assert len(refused.detail) <= DETAIL_LIMIT
@@ -133,6 +145,7 @@ def test_a_newer_policy_is_taken_over_logged_and_remembered(tmp_path):
         detail="version 4, root 1, signed by police, clerk",
         version=4,
         root_version=1,
+        flashed_root=sha256(first_root()).digest(),
     )
     assert unit.look() == ()
     unit.places.arriving.unlink()
@@ -406,6 +419,57 @@ def test_what_is_refused_in_two_places_again_and_again_is_logged_once_each(tmp_p
     unit.start()
     for _ in range(3):
         assert unit.look(early) == ()
+
+
+def thieves():
+    """Return a root of thieves, also number 1, and a policy of theirs above the city's."""
+    roots = sign(Draft(policy_fields(), roots=(make_root(held_by=THIEVES),)).bundle(), *THIEVES)
+    return roots.roots[0], sign(Draft(policy_fields(9), roots=roots.roots).bundle(), *THIEVES)
+
+
+@pytest.mark.parametrize("brings", ["flashed", "arriving", "memory"])
+def test_another_root_on_the_card_takes_nothing_over_until_the_old_one_is_back(tmp_path, brings):
+    unit = Unit(tmp_path)
+    flashed, taken = unit.places.flashed.read_bytes(), unit.places.memory.read_bytes()
+    root, bundle = thieves()
+    unit.places.root.write_bytes(root)
+    unit.flash(bundle)
+    write(getattr(unit.places, brings), bundle)
+    for logged in (1, 0):
+        unit.start()
+        seen = unit.look()
+        assert len(seen) == logged
+        assert all(one.detail.startswith("root: nothing is kept or sent: ") for one in seen)
+        assert all(one.flashed_root == sha256(root).digest() for one in seen)
+        assert unit.keeper.is_behind
+        assert unit.keeper.last_refusal.startswith("root: ")
+    unit.bring(honest())
+    (refused,) = unit.look()
+    assert refused.detail.startswith("root: ")
+    assert (unit.keeper.is_behind, refused.accepted) == (True, False)
+    unit.places.root.write_bytes(first_root())
+    write(unit.places.flashed, flashed)
+    write(unit.places.memory, taken)
+    unit.start()
+    assert [seen.version for seen in unit.look()] == [4]
+    assert (unit.version, unit.keeper.is_behind) == (4, False)
+
+
+def test_a_root_that_came_with_a_policy_leaves_the_flashed_one_what_it_was(tmp_path):
+    unit = Unit(tmp_path)
+    unit.bring(rotated())
+    unit.look()
+    assert [entry.root_version for entry in unit.logged()] == [1, 2]
+    assert {entry.flashed_root for entry in unit.logged()} == {sha256(first_root()).digest()}
+    unit.start()
+    assert not unit.keeper.is_behind
+
+
+def test_an_empty_file_is_a_refusal_like_any_other(tmp_path):
+    unit = Unit(tmp_path)
+    unit.bring(b"")
+    assert [seen.detail.partition(":")[0] for seen in unit.look()] == ["format"]
+    assert (unit.look(), unit.keeper.refusals) == ((), 1)
 
 
 def test_a_flood_of_bad_policies_fills_no_memory(tmp_path):

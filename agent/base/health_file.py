@@ -62,6 +62,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Policies that this process refused since its start."""
     last_refusal: str = ""
     """Why, the last time."""
+    refused_lately: tuple[str, ...] = ()
+    """Why, the last few times."""
     trouble: str = ""
     """Why nothing is kept or sent just now; empty when all is well."""
 

@@ -32,6 +32,7 @@ from agent.trust.hotlist import (
     SignedHotlist,
     open_hotlist,
     peek_hotlist,
+    require_entries,
     require_purposes,
     unpack_columns,
 )
@@ -158,6 +159,7 @@ def _sign(args: argparse.Namespace, now: datetime) -> int:
     )
     try:
         content, head = sign_entries(signer, table.entries, terms)
+        require_entries(head, decision.policy.hotlist_entries)
     except IntegrityError as error:
         message = f"{args.table}: {error}"
         raise InputError(message) from error
@@ -269,6 +271,7 @@ def _open_list(args: argparse.Namespace, decision: Decision) -> tuple[SignedHotl
     try:
         head = open_hotlist(content, [key for _, key in decision.hotlist_keys])
         require_purposes(head, decision.policy.purposes)
+        require_entries(head, decision.policy.hotlist_entries)
         return head, index_hotlist(head, unpack_columns(head))
     except IntegrityError as error:
         raise _name_list(args.list, error) from error

@@ -45,4 +45,5 @@ def list_rules(decision: Decision) -> ListRules:
     return ListRules(
         keys=decision.hotlist_keys,
         purposes=decision.policy.purposes,
+        entries=decision.policy.hotlist_entries,
     )

@@ -33,6 +33,7 @@ from agent.cli.policy_edit import (
 )
 from agent.trust.bundle_files import BUNDLE_LIMIT_BYTES, BundleFiles
 from agent.trust.keys import encode_protected_key, generate_signer
+from agent.trust.policy import HOTLIST_ENTRIES
 from agent.trust.publishing import compose_root, office_names, review_standing
 from agent.trust.roles import key_pem
 from agent.trust.signatures import PublicKey
@@ -44,6 +45,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "mode": "hits-only",
     "crops": "hits",
     "purposes": ["stolen-vehicle", "stolen-plate", "felony-warrant", "missing-person"],
+    "hotlist_entries": HOTLIST_ENTRIES,
     "min_hit_confidence": 0.9,
     "min_hit_frames": 3,
     "retention": {"hits": "30d", "reads": "24h", "crops": "24h"},

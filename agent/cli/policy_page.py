@@ -29,6 +29,7 @@ KEPT: Final = (
     "min_hit_confidence",
     "min_hit_frames",
     "hotlist",
+    "hotlist_entries",
 )
 SENT: Final = (
     "endpoint.server_name",

@@ -30,6 +30,7 @@ LABELS: Final = {
     "mode": "what is kept",
     "crops": "pictures of plates",
     "purposes": "allowed purposes of hotlist entries",
+    "hotlist_entries": "most entries of a hotlist",
     "min_hit_confidence": "least confidence of every character of a hit",
     "min_hit_frames": "least number of looks that agree on a hit",
     "retention.hits": "retention of hits on the unit",
@@ -60,6 +61,7 @@ NOTES: Final = {
     "time_servers": "besides the endpoint, units speak to these",
     "receipt_keys": "units delete what these keys say has arrived",
     "purposes": "entries of a hotlist may be for these and for nothing else",
+    "hotlist_entries": "so many plates can be looked for at once",
     "models": "units with other models keep the policy before until they are brought up to date",
     "hotlist": "their lists decide which plates are hits",
     "application": "this is the software that sees every plate from now on",
@@ -85,6 +87,7 @@ FACTS: Final = (
     "retention.reads",
     "retention.crops",
     "purposes",
+    "hotlist_entries",
     "units",
     "time_servers",
     "hotlist",
@@ -152,12 +155,17 @@ def _describe_application(content: bytes) -> str:
 
 def find_changes(before: Bundle | None, after: Bundle) -> tuple[Change, ...]:
     """Return what `after` says otherwise than `before`; everything where there was nothing."""
-    new = describe_bundle(after)
-    old = describe_bundle(before) if before else dict.fromkeys(new, "")
+    new, now = describe_bundle(after), _values(after)
+    if before is None:
+        return tuple(Change(path=path, before="", after=text) for path, text in new.items())
+    old, was = describe_bundle(before), _values(before)
+    for path in LABELS:
+        if was[path] != now[path] and old[path] == new[path]:  # the words are too short for it
+            old[path], new[path] = f"{old[path]} ({was[path]})", f"{new[path]} ({now[path]})"
     return tuple(
         Change(path=path, before=old[path], after=new[path], note=_note(path, before, after))
         for path in LABELS
-        if old[path] != new[path]
+        if was[path] != now[path]
     )
 
 
@@ -188,10 +196,8 @@ def _tell(change: Change) -> str:
     return f"{line}\n      {change.note}" if change.note else line
 
 
-def _note(path: str, before: Bundle | None, after: Bundle) -> str:
+def _note(path: str, before: Bundle, after: Bundle) -> str:
     """Return what a grave change means."""
-    if before is None:
-        return ""
     if path.startswith("retention."):
         return _note_retention(path, before, after)
     if path == "mode" and _policy(after).mode == "all":
@@ -220,12 +226,25 @@ def _flatten(policy: Policy) -> dict[str, Any]:
     return found
 
 
+def _values(bundle: Bundle) -> dict[str, Any]:
+    """Return what is compared: path → value, in full where `describe_bundle` shortens."""
+    found = _flatten(_policy(bundle))
+    agencies = parse_hotlist_keys(bundle.files.hotlist_keys, "hotlist-keys.json")
+    found["endpoint.ca_pem"] = sha256(found["endpoint.ca_pem"].encode()).hexdigest()
+    found["models"] = sha256(bundle.files.models).hexdigest()
+    found["application"] = sha256(bundle.files.application).hexdigest()
+    found["hotlist"] = [f"{agency}: {key.spki.hex()}" for agency, key in agencies]
+    found["offices"] = [f"{name}: {key.spki.hex()}" for name, key in office_names(bundle).items()]
+    return found
+
+
 def _describe(path: str, value: Any) -> str:  # noqa: ANN401 -- whatever stands in a policy
     """Return one value in words."""
     if path.startswith("retention."):
         return _PRESETS[value]
     if path.endswith("_bytes"):
-        return f"{value / 2**20:,.0f} MiB"
+        whole, rest = divmod(value, 2**20)
+        return f"{value:,} bytes" if rest else f"{whole:,} MiB"
     if path in _TELLERS:
         return _TELLERS[path](value)
     return ", ".join(value) if isinstance(value, list | tuple) else str(value)

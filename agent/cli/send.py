@@ -19,7 +19,7 @@ from agent.base.health import SendCounters
 from agent.base.health_file import Health, health_path, read_health
 from agent.base.log import set_up_logging
 from agent.base.notify import Progress, find_manager
-from agent.cli.arrivals import log_arrivals
+from agent.cli.arrivals import load_service, log_arrivals
 from agent.cli.door import build_uplink
 from agent.cli.lockdown import Lockdown
 from agent.cli.unit import (
@@ -27,7 +27,6 @@ from agent.cli.unit import (
     add_config,
     add_credentials,
     load_settings,
-    load_unit,
     refresh_policy,
     require_in_service,
     require_own_certificate,
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     require_in_service(settings)
     stop = stop_on_signal()
     set_up_logging(level=settings.log_level)
-    unit = load_unit(args.config, "send", credentials=args.credentials)
+    unit = load_service(args.config, "send", clock, credentials=args.credentials)
     require_own_certificate(unit)
     counters = SendCounters()
     manners = Manners(
@@ -180,7 +179,7 @@ def build_updates(
     )
     errand = UpdateErrand(
         uplink,
-        lambda: unit.keeper.decision.release,
+        lambda: None if unit.keeper.is_behind else unit.keeper.decision.release,
         folder=state / UPDATE,
         slots=state / APPLICATION,
         note=sending.note,

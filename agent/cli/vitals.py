@@ -36,6 +36,7 @@ def state_facts(unit: Unit, service: Service, started_ms: int) -> Facts:
         mode=decision.policy.mode,
         policy_refusals=unit.keeper.refusals,
         last_refusal=unit.keeper.last_refusal,
+        refused_lately=unit.keeper.lately,
     )
 
 

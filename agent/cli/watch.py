@@ -26,7 +26,7 @@ from agent.base.place import Locator, nowhere
 from agent.base.settings import Settings, SheddingSettings
 from agent.camera.patient import PatientCamera
 from agent.camera.sources import is_on_unit, open_camera
-from agent.cli.arrivals import log_arrivals
+from agent.cli.arrivals import load_service, log_arrivals
 from agent.cli.lists import build_lists
 from agent.cli.machine import IN_MEMORY, Machine
 from agent.cli.models import Models, open_models
@@ -36,7 +36,6 @@ from agent.cli.unit import (
     add_config,
     add_credentials,
     load_settings,
-    load_unit,
     refresh_policy,
     require_in_service,
     require_valid,
@@ -81,9 +80,10 @@ def run(args: argparse.Namespace) -> int:
     set_up_logging(level=settings.log_level)
     cv2.setNumThreads(settings.models.threads)
     models = open_models(settings.models, settings.detect)
-    unit = load_unit(
+    unit = load_service(
         args.config,
         "watch",
+        clock,
         models_sha256=models.manifest_sha256,
         credentials=args.credentials,
     )

@@ -211,4 +211,5 @@ def describe_policy(keeper: PolicyKeeper) -> PolicyState:
         expires_ms=to_ms(decision.expires_at),
         refusals=keeper.refusals,
         last_refusal=keeper.last_refusal,
+        refused_lately=keeper.lately,
     )

@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from agent.base.clock import to_ms
@@ -46,14 +46,22 @@ class Gating:
         self._alerts = OpenAlerts()
         self._hotlist = EMPTY_HOTLIST
         self._told_expired = False
+        self._hits_only_until_ms: int | None = None
+        """When the mode hits-only ended last."""
 
     @property
     def hotlist(self) -> Hotlist:
         """The list in use; one that has expired matches nothing."""
         return self._hotlist
 
-    def follow(self, rules: GateRules) -> None:
-        """Hold to other rules from now on; alerts that were made stay made."""
+    def follow(self, rules: GateRules, *, now_ms: int) -> None:
+        """Hold to other rules from now on; alerts that were made stay made.
+
+        A vehicle that was in view under hits-only was promised to be forgotten unless it is a hit:
+        whoever was first seen before now stays under that mode.
+        """
+        if self._rules.mode == "hits-only":
+            self._hits_only_until_ms = now_ms
         self._rules = rules
 
     def use(self, hotlist: Hotlist) -> None:
@@ -98,7 +106,8 @@ class Gating:
             now_ms: By a clock that never runs back.
             forgotten_ms: Time of the frame with which the passage was over, for its lifetime.
         """
-        lane, matches = admit(read, rules=self._rules, hotlist=self._hotlist, now_ms=now_ms)
+        rules = self._rules_for(read)
+        lane, matches = admit(read, rules=rules, hotlist=self._hotlist, now_ms=now_ms)
         ends = tuple(self._end(alert, read) for alert in self._alerts.close(read.tracks))
         self._counters.ends += len(ends)
         self._counters.withdrawn += sum(not end.confirmed for end in ends)
@@ -117,6 +126,13 @@ class Gating:
         for item in items:
             if isinstance(item, Hit):
                 self._alerts.lose(item.read.text.characters)
+
+    def _rules_for(self, read: PlateRead) -> GateRules:
+        """Return the rules in force, with the stricter mode of those since a vehicle came."""
+        until_ms = self._hits_only_until_ms
+        if until_ms is None or to_ms(read.first_seen) >= until_ms:
+            return self._rules
+        return replace(self._rules, mode="hits-only")
 
     def _end(self, alert: OpenAlert, read: PlateRead) -> HitEnd:
         same = read.text.characters == alert.text

@@ -123,7 +123,7 @@ class Keeping:
         """
         with self._disk, self._lock:
             self._rules = renewal.rules
-            self._gating.follow(renewal.rules.gate)
+            self._gating.follow(renewal.rules.gate, now_ms=self._now_ms())
             self._deletion.follow(renewal.rules.retention_s)
             self._sealer.follow(city_key=renewal.city_key, policy_sha256=renewal.policy_sha256)
             self._spool.follow(renewal.segments, renewal.quota_bytes)

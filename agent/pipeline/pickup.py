@@ -32,6 +32,7 @@ from agent.trust.hotlist import (
     REQUEST_LIMIT_BYTES,
     open_hotlist,
     require_current,
+    require_entries,
     require_purposes,
     unpack_columns,
     unseal_hotlist,
@@ -44,6 +45,9 @@ VERSION_FILE: Final = "hotlist-version"
 LOOK_INTERVAL_NS: Final = 1_000_000_000
 """How often the watcher looks for a list that came."""
 VERSION_LIMIT_BYTES: Final = 128
+OTHERS_SPAN_NS: Final = 600_000_000_000
+"""So long an older start's list may lie there before it is a refusal: the sender brings another
+within seconds of a new request, unless it cannot reach the city."""
 DETAIL_LIMIT: Final = 200
 """Characters that the log has room for."""
 _HASH_DIGITS: Final = 64
@@ -57,6 +61,13 @@ class ListRules:
     """That may sign them, each with the agency that has it."""
     purposes: tuple[str, ...]
     """Codes that entries may be for."""
+    entries: int
+    """Most that a list may have."""
+
+    def allows(self, taken: "Taken") -> bool:
+        """Tell whether a list that was taken may stay in use."""
+        purposes = set(taken.purposes) <= set(self.purposes)
+        return bool(self.agency(taken.key_id)) and purposes and len(taken.hotlist) <= self.entries
 
     def agency(self, key_id: bytes) -> str | None:
         """Return who has the key, None where nobody may sign with it."""
@@ -143,17 +154,20 @@ class HotlistPickup:
         self._told = ""
         self._taken: tuple[Taken, tuple[int, ...]] | None = None
         self._job: Future[Taken] | None = None
+        self._others_ns: int | None = None
+        """Since when only lists come that are sealed for another start."""
+        self._others_detail = ""
 
     def follow(self, rules: ListRules) -> None:
         """Hold all lists against another policy.
 
-        The one in use stays without a gap where the policy still allows its signer and all its
-        purposes. What was refused is judged anew.
+        The one in use stays without a gap where the policy still allows its signer, all its
+        purposes and its length. What was refused is judged anew.
         """
         self._rules, self._job = rules, None
         if self._taken is not None:
             taken, stamp = self._taken
-            if rules.agency(taken.key_id) and set(taken.purposes) <= set(rules.purposes):
+            if rules.allows(taken):
                 self._stamp = stamp
                 return
         self._stamp, self._taken, self.hotlist = (), None, EMPTY_HOTLIST
@@ -175,6 +189,9 @@ class HotlistPickup:
             return ()
         self._looked_ns = now_ns
         self._ask()
+        if self._others_ns is not None and now_ns - self._others_ns >= OTHERS_SPAN_NS:
+            self._others_ns = None
+            return self._refuse(self._others_detail)
         stamp = read_stamp(self._exchange / SEALED_FILE)
         if stamp and stamp != self._stamp:
             self._stamp = stamp
@@ -202,6 +219,7 @@ class HotlistPickup:
         require_newer(mark, self._newest)
         require_current(head, now_ms=now_ms)
         require_purposes(head, self._rules.purposes)
+        require_entries(head, self._rules.entries)
         hotlist = index_hotlist(head, unpack_columns(head))
         taken = Taken(hotlist=hotlist, mark=mark, key_id=head.key_id, purposes=head.purposes)
         del sealed, signed, head
@@ -214,11 +232,14 @@ class HotlistPickup:
         try:
             taken = job.result()
             self._remember(taken.mark)
-        except CredentialError:  # an older start's: the sender brings another when it sees ours
+        except CredentialError as error:  # an older start's: the sender brings another
+            if not self._others_detail:
+                self._others_ns, self._others_detail = self._clock.monotonic_ns(), str(error)
             return ()
         except (ConfigError, IntegrityError) as error:
             return self._refuse(str(error))
         self.hotlist = hotlist = taken.hotlist
+        self._others_ns, self._others_detail = None, ""
         self._taken, self.refused, self._told = (taken, self._stamp), "", ""
         log.info("hotlist in use", extra={"count": len(hotlist)})
         detail = f"signed by {self._rules.agency(taken.key_id)}"[:DETAIL_LIMIT]

@@ -160,6 +160,8 @@ class PolicySeen(_Entry, frozen=True, kw_only=True, array_like=True, tag="policy
     version: Count
     """0 where it was refused: then nothing in it is believed; as of the next."""
     root_version: Count
+    flashed_root: Hash
+    """SHA-256 of the root file on the unit, under which it was judged."""
 
 
 class Retired(_Entry, frozen=True, kw_only=True, array_like=True, tag="retired"):

@@ -29,6 +29,8 @@ class PolicyState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     refusals: Count
     """Since the start."""
     last_refusal: Text
+    refused_lately: tuple[Text, ...] = ()
+    """The last few, the last one last."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -255,6 +255,18 @@ def require_purposes(head: SignedHotlist, allowed: Sequence[str]) -> SignedHotli
     return head
 
 
+def require_entries(head: SignedHotlist, most: int) -> SignedHotlist:
+    """Return the list when it has no more entries than the policy allows.
+
+    Raises:
+        IntegrityError: It has more; no entry of the list may be used.
+    """
+    if head.count > most:
+        message = f"hotlist: {head.count} entries; the policy allows {most} (hotlist_entries)"
+        raise IntegrityError(message)
+    return head
+
+
 def sign_request(signer: ListSigner, request: HotlistRequest) -> bytes:
     """Return the request, signed with the watcher's log key."""
     payload = encode_cbor(

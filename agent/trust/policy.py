@@ -20,6 +20,7 @@ from agent.base.errors import ConfigError, CredentialError
 from agent.base.forms import explain_misfit
 from agent.base.lanes import Lane
 from agent.base.texts import find_hidden, show
+from agent.trust.hotlist import ENTRIES_LIMIT
 from agent.trust.roles import refuse_doubles
 from agent.trust.signatures import PublicKey, load_public_key
 from agent.trust.terms import PURPOSES, Legal, blank_fields
@@ -33,6 +34,8 @@ RETENTION_S: Final = {
     "30d": 2_592_000,
     "60d": 5_184_000,
 }
+HOTLIST_ENTRIES: Final = 10_000
+"""Where a policy does not say how many entries a hotlist may have."""
 
 BLANK_LEGAL: Final = "$.legal: blank"
 """How the message about a blank legal field begins."""
@@ -102,6 +105,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     crops: Literal["none", "hits", "all"]
     purposes: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=32)]
     """All that hotlist entries may be for: codes of `PURPOSES`."""
+    hotlist_entries: Annotated[int, Meta(ge=1, le=ENTRIES_LIMIT)] = HOTLIST_ENTRIES
+    """Most entries a hotlist may have: who signs lists cannot list every car of a town."""
     min_hit_confidence: Annotated[float, Meta(ge=0, le=1)]
     """Lowest confidence of a hit's weakest character."""
     min_hit_frames: Annotated[int, Meta(ge=1, le=100)]

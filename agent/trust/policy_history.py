@@ -21,6 +21,8 @@ class PolicyHistory:
     """The highest that was taken over; 0 = none yet."""
     root_version: int = 0
     """The highest root."""
+    flashed_root: bytes = b""
+    """SHA-256 of the root file under which the first was taken over; empty = none was yet."""
     policy_hash: bytes = b""
     """Of the policy with that version."""
     refused: tuple[bytes, ...] = ()
@@ -75,12 +77,29 @@ def require_no_fall(decision: Decision, history: PolicyHistory, *, place: str) -
     return decision
 
 
+def require_own_root(content: bytes, history: PolicyHistory, *, place: str) -> None:
+    """Make sure that the root on the unit is the one that its log began with.
+
+    Raises:
+        PolicyError: `root`: whoever put it there could name any offices.
+    """
+    found = sha256(content).digest()
+    if history.flashed_root not in (b"", found):
+        message = (
+            f"{place}: {found.hex()[:16]} is another root than {history.flashed_root.hex()[:16]}"
+        )
+        message += ", with which this unit's log began; put the old one back, or enrol the unit "
+        message += "anew with an empty state folder"
+        raise PolicyError(message, reason="root")
+
+
 def _accept(history: PolicyHistory, entry: PolicySeen) -> PolicyHistory:
     newer = entry.version >= history.version
     return replace(
         history,
         version=max(entry.version, history.version),
         root_version=max(entry.root_version, history.root_version),
+        flashed_root=history.flashed_root or entry.flashed_root,
         policy_hash=entry.policy_hash if newer else history.policy_hash,
         refused=(),
     )

@@ -24,11 +24,11 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization.json import JSONSerializer
 
-from agent.base.errors import CredentialError
+from agent.base.errors import CredentialError, IntegrityError
 from agent.trust.bundle_files import Bundle, BundleFiles
 from agent.trust.role_forms import OFFICE, SIGNED_HASH
 from agent.trust.roles import KIND, key_name, key_pem, load_role, offices, signed_sha256, signers
-from agent.trust.signatures import PublicKey
+from agent.trust.signatures import PublicKey, verify_signature
 
 Sign = Callable[[bytes], bytes]
 """Message → DER signature, ECDSA P-256 with SHA-256."""
@@ -132,7 +132,8 @@ def add_signature(bundle: Bundle, *, key: PublicKey, sign: Sign) -> Bundle:
         sign: Makes a signature with it.
 
     Raises:
-        CredentialError: The key belongs to no office that has to sign.
+        CredentialError: The key belongs to no office that has to sign, or what `sign` made is no
+            signature by it.
     """
     former, newest = _last_roots(bundle)
     rooted = _is_rooted(former, newest)
@@ -143,11 +144,11 @@ def add_signature(bundle: Bundle, *, key: PublicKey, sign: Sign) -> Bundle:
         raise CredentialError(message)
     changes: dict[str, Any] = {}
     if not rooted:
-        changes["roots"] = (*bundle.roots[:-1], _sign(bundle.roots[-1], Root, keyid, sign))
+        changes["roots"] = (*bundle.roots[:-1], _sign(bundle.roots[-1], Root, key, sign))
     if known:
-        changes["timestamp"] = _sign(bundle.timestamp, Timestamp, keyid, sign)
-        changes["snapshot"] = _sign(bundle.snapshot, Snapshot, keyid, sign)
-        changes["targets"] = _sign(bundle.targets, Targets, keyid, sign)
+        changes["timestamp"] = _sign(bundle.timestamp, Timestamp, key, sign)
+        changes["snapshot"] = _sign(bundle.snapshot, Snapshot, key, sign)
+        changes["targets"] = _sign(bundle.targets, Targets, key, sign)
     return msgspec.structs.replace(bundle, **changes)
 
 
@@ -208,9 +209,16 @@ def _circle(root: Root, parts: list[tuple[str, Metadata[Any]]]) -> Circle:
     )
 
 
-def _sign(content: bytes, kind: type[_ROLE], keyid: str, sign: Sign) -> bytes:
+def _sign(content: bytes, kind: type[_ROLE], key: PublicKey, sign: Sign) -> bytes:
     metadata = load_role(content, kind, place=kind.type)
-    metadata.signatures[keyid] = Signature(keyid, sign(metadata.signed_bytes).hex())
+    made, keyid = sign(metadata.signed_bytes), key_name(key_pem(key))
+    try:
+        verify_signature(key, metadata.signed_bytes, made)
+    except IntegrityError as error:  # another key's, or the command said something else
+        message = f"what was made is no signature with the key {key.key_id.hex()}; "
+        message += "expected a DER signature, ECDSA P-256 with SHA-256; nothing was signed"
+        raise CredentialError(message) from error
+    metadata.signatures[keyid] = Signature(keyid, made.hex())
     return _encode(metadata)
 
 

@@ -63,9 +63,9 @@ class ReaderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     alphabet: Annotated[str, Meta(pattern=r"^[0-9A-Z]+$")]
     blank: Annotated[int, Meta(ge=0, le=64)]
     """Index of the class that stands for no character: the one after the alphabet."""
-    margin_x: Annotated[float, Meta(ge=-0.2, le=0.2)]
+    margin_x: Annotated[float, Meta(ge=-0.2, le=0.17)]
     """Share of the plate's width that a crop shows beyond each side."""
-    margin_y: Annotated[float, Meta(ge=-0.2, le=0.2)]
+    margin_y: Annotated[float, Meta(ge=-0.2, le=0.17)]
     """Share of the plate's height that a crop shows above and below."""
     gmac: Annotated[float, Meta(ge=0)] = 0.0
     """Thousand million multiplications a crop."""

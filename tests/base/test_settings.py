@@ -17,6 +17,20 @@ from agent.base.shapes import measure_area
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "unit.example.toml"
 LEAST = b'unit = "unit-7"\n[camera]\nsource = "road.mp4"\n'
 UNSEEN = 'unit = "unit-7"\n[camera]\nsource = "road.mp4"\n[mask]\npolygons = '
+SELF_TOUCHING = (
+    ("runs-round-twice", 2 * [[0, 0], [0.5, 0], [0.5, 1], [0, 1]], "twice"),
+    ("closed-by-hand", [[0, 0], [0.5, 0], [0.5, 1], [0, 0]], "twice"),
+    ("meets-in-a-corner", [[0, 0], [0.5, 0.5], [1, 1], [1, 0.5], [0.5, 0.5], [0, 1]], "twice"),
+    (
+        "round-twice-on-other-corners",
+        [[0, 0], [0.5, 0], [0.5, 1], [0, 1], [0, 0.5], [0.25, 0], [0.5, 0.5], [0.25, 1]],
+        "touches",
+    ),
+    ("touches-an-edge", [[0, 0], [1, 0], [1, 1], [0.5, 0], [0, 1]], "touches"),
+    ("lies-on-an-edge", [[0, 0], [1, 0], [1, 1], [0.6, 0], [0.4, 0], [0, 1]], "touches"),
+    ("turns-back", [[0, 0], [1, 0], [0.5, 0], [0.5, 1]], "touches"),
+    ("turns-back-at-the-first", [[0.1, 0.1], [0.5, 0.5], [0.5, 0.9], [0.3, 0.3]], "touches"),
+)
 ROW = re.compile(r"#?(\w+) = (.+)")
 HEADER = re.compile(r"#?\[{1,2}(\w+)\]{1,2}")
 RANGE = re.compile(r"# Range: (.+)\. (Default: (.+)|Must be given)\.")
@@ -157,6 +171,10 @@ def test_the_polygons_that_the_example_suggests_are_read():
         ),
         pytest.param(f"{UNSEEN}[[[0, 0], [1, 1], [0.5, 0.5]]]".encode(), "nothing", id="no-area"),
         pytest.param(f"{UNSEEN}[[[0,0],[1,1],[1,0],[0,0.9]]]".encode(), "crosses", id="bow-tie"),
+        *(
+            pytest.param(f"{UNSEEN}[{points}]".encode(), told, id=name)
+            for name, points, told in SELF_TOUCHING
+        ),
         pytest.param(
             LEAST + b'[[lanes]]\nname = "a"\nleft = [0.5, 0.5]\nright = [0.5, 0.5]\n',
             "$.lanes[0]",

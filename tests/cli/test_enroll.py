@@ -107,9 +107,13 @@ def test_keys_and_certificate_are_for_their_owner_alone(unit):
 
 
 def test_the_token_is_wiped(unit):
-    token = parse_token((unit.bundle / "enrol.token").read_bytes(), place="test")
+    token_file = (unit.bundle / "enrol.token").read_bytes()
+    token = parse_token(token_file, place="test")
+    (unit.boot.parent / "watched").hardlink_to(unit.boot / "enrol.token")
     unit.enroll()
     assert not (unit.boot / "enrol.token").exists()
+    overwritten = (unit.boot.parent / "watched").read_bytes()
+    assert overwritten == bytes(len(token_file))
     left = (path.read_bytes() for path in unit.boot.rglob("*") if path.is_file())
     assert not any(token in content for content in left)
 

@@ -171,6 +171,19 @@ def test_a_signed_list_says_what_is_in_it_without_a_plate(office, capsys):
     assert (office / "list.signed").stat().st_mode & 0o077 == 0
 
 
+def test_a_list_longer_than_the_policy_allows_is_not_signed_and_does_not_verify(office, capsys):
+    assert sign(office) == 0
+    named = [{"agency": "PD", "key": text64(signer("hotlist").public_spki)}]
+    policy = draft(2, hotlist_entries=1).but(hotlist_keys=json.dumps(named).encode()).signed()
+    (office / "policy.bundle").write_bytes(encode_bundle(policy))
+    signed = (office / "list.signed").read_bytes()
+    assert look(office, "verify") == 65
+    assert "2 entries; the policy allows 1 (hotlist_entries)" in capsys.readouterr().err
+    assert sign(office) == 66
+    assert "2 entries; the policy allows 1 (hotlist_entries)" in capsys.readouterr().err
+    assert (office / "list.signed").read_bytes() == signed
+
+
 def test_verify_for_machines(office, capsys):
     sign(office, "--hours", "2")
     capsys.readouterr()

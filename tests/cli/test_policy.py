@@ -474,6 +474,11 @@ def test_a_key_module_signs_by_a_command(office):
     assert "expected one of police, city-manager, clerk" in told
     failing = ("--external", "false", "--office", "police", "--yes")
     assert "nothing was signed" in office.do("sign", office.book.folder, *failing, code=77)
+    before = (office.book.folder / "pending.bundle").read_bytes()
+    for words in (("echo garbage", "police"), (f"{sys.executable} {script}", "police")):  # clerk's
+        false = ("--external", words[0], "--office", words[1], "--yes")
+        assert "nothing was signed" in office.do("sign", office.book.folder, *false, code=77)
+    assert (office.book.folder / "pending.bundle").read_bytes() == before
 
 
 def test_the_pending_bundle_alone_may_go_round(office):
@@ -772,3 +777,23 @@ def test_a_new_key_each_month_as_the_documents_say(office):
     bundle = parse_bundle((folder / "endpoint/policy.bundle").read_bytes(), place="served")
     assert city_key(parse_policy(bundle.files.policy, place="served")).key_id == key_id
     assert [period.name for period in ring.gone.values()] == ["2026-11"]
+
+
+def quota(hits_bytes):
+    return {"hits_bytes": hits_bytes, "reads_bytes": 1 << 30, "crops_bytes": 1 << 30}
+
+
+@pytest.mark.parametrize("new_bytes", [65_536, 499_999, (1 << 20) - 1])
+def test_a_quota_that_changes_by_less_than_a_mebibyte_is_told(new_bytes):
+    before, after = (draft(2, quota=quota(size)).bundle() for size in (500_000, new_bytes))
+    (change,) = find_changes(before, after)
+    assert (change.before, change.after) == ("500,000 bytes", f"{new_bytes:,} bytes")
+
+
+def test_a_change_that_the_words_are_too_short_for_is_told(monkeypatch):
+    monkeypatch.setattr("agent.cli.policy_words._short", lambda _: "the same 64 bits")
+    before, after = (draft().but(models=content).bundle() for content in (b"one", b"other"))
+    (change,) = find_changes(before, after)
+    assert change.path == "models"
+    assert sha256(b"one").hexdigest() in change.before
+    assert sha256(b"other").hexdigest() in change.after

@@ -221,7 +221,13 @@ def test_a_unit_that_lost_its_newest_policy_hands_its_certificate_to_nobody(unit
     log = AuditLog(unit.state / "audit/send", signer, log_origin(unit.name, "send"), SystemClock())
     log.append(
         PolicySeen(
-            at_ms=1, policy_hash=bytes(32), accepted=True, detail="x", version=99, root_version=1
+            at_ms=1,
+            policy_hash=bytes(32),
+            accepted=True,
+            detail="x",
+            version=99,
+            root_version=1,
+            flashed_root=bytes(32),
         )
     )
     log.close()

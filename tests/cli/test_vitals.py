@@ -1,14 +1,30 @@
 """What the services tell of themselves beside their counters."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
+from agent.base.clock import SystemClock
 from agent.base.health import WatchCounters
 from agent.base.health_file import Facts, HealthFile, read_health
+from agent.cli.lists import build_lists
+from agent.cli.send import read_watcher
+from agent.cli.unit import load_unit, refresh_policy
 from agent.cli.vitals_send import HealthErrand
-from agent.cli.vitals_watch import LIST_EXPIRED, NO_LIST, judge_list, warn_at_end
+from agent.cli.vitals_watch import (
+    LIST_EXPIRED,
+    NO_LIST,
+    judge_list,
+    warn_at_end,
+    watch_health,
+)
+from agent.cli.watch import build_keeping
 from agent.gate import EMPTY_HOTLIST
+from agent.pipeline.errands import HeartbeatErrand
+from deploy.demo.city import found_city, publish_policy, settle_unit
 from tests.fakes import FakeClock
 from tests.lists import HOUR_MS, NOON_MS, make_list
+from tests.pipeline.test_errands import FakeCity
 
 FACTS = Facts(
     service="send",
@@ -79,3 +95,34 @@ def test_the_sender_tells_of_itself_as_an_errand(tmp_path):
     health = HealthFile(tmp_path / "a", facts=lambda: FACTS, clock=FakeClock())
     HealthErrand(health, lambda: {"uploads": 3}).work()
     assert read_health(tmp_path / "a").counters == {"uploads": 3}
+
+
+def test_what_the_watcher_refused_is_in_the_next_heartbeat_with_its_words(tmp_path):
+    place, clock, endpoint = found_city(tmp_path), SystemClock(), FakeCity()
+    publish_policy(place, port=9)
+    settle_unit(place, source=tmp_path / "no.mp4", realtime=False)
+    unit = load_unit(place.unit_settings, "watch")
+    for name in ("policy.bundle", "hotlist.sealed"):
+        unit.exchange.mkdir(exist_ok=True)
+        (unit.exchange / name).write_bytes(b"no such thing")
+    with ThreadPoolExecutor() as executor:
+        keeping = build_keeping(unit, bytes(32), clock)
+        lists = build_lists(unit, keeping.clock, executor)
+        lists.look()
+        executor.shutdown(wait=True)
+        lists.look()
+    refresh_policy(unit, clock)
+    watch_health(unit, keeping, lists, clock, None).tell(keeping.counters.as_dict)
+    keeping.close()
+    HeartbeatErrand(
+        endpoint,
+        load_unit(place.unit_settings, "send").keeper,
+        facts=lambda: (99, {}, read_watcher(unit.exchange)),
+        clock=clock,
+        interval_s=60,
+    ).work()
+    facts = endpoint.beats[0].watch.facts
+    assert (facts.policy_refusals, facts.hotlist_refusals) == (1, 1)
+    assert facts.last_refusal.startswith("format: policy.bundle: ")
+    assert facts.refused_lately == (facts.last_refusal,)
+    assert "not CBOR" in facts.hotlist_refusal

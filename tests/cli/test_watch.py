@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from agent.audit import RecordFile
 from agent.base.clock import SystemClock, to_ms
+from agent.base.errors import PolicyError
 from agent.base.files import write_whole
 from agent.base.lanes import Lane
 from agent.base.settings import SpoolSettings
@@ -160,6 +162,22 @@ def test_a_watcher_whose_policy_was_rolled_back_keeps_nothing_and_says_why(tmp_p
     assert (taken.accepted, taken.version, lost.accepted) == (True, 2, False)
     assert lost.detail.startswith("memory: nothing is kept or sent until version 2 is here")
     assert {entry.reason for entry in found if isinstance(entry, Dropped)} >= {POLICY_GONE}
+
+
+@pytest.mark.parametrize("process", ["watch", "send"])
+def test_a_flashed_policy_with_which_nothing_begins_is_in_the_log_once(tmp_path, process):
+    city = found_city(tmp_path / "city")
+    publish_policy(city, port=9)
+    settle_unit(city, source=CLIP, realtime=False)
+    (city.unit / "policy.bundle").write_bytes(b"{}")
+    for _ in range(2):
+        assert (
+            homeplate(process, "--config", city.unit_settings).returncode == PolicyError.exit_code
+        )
+    contents = RecordFile(city.unit / f"state/audit/{process}/entries").follow()
+    (seen,) = map(decode_entry, contents)
+    assert (seen.accepted, seen.policy_hash) == (False, sha256(b"{}").digest())
+    assert seen.detail.startswith("format: ")
 
 
 @pytest.mark.parametrize(("asked", "looks"), [(1, 2), (7, 7)], ids=["less", "more"])

@@ -130,7 +130,7 @@ def test_the_last_heartbeat_of_a_unit_is_kept_and_shown(place):
     tell(uplink, encode_heartbeat(beat("signature: one alone")))
     told = run_endpoint("status", "--config", city.config).stdout
     assert "policy 3 (abababababababab)" in told
-    assert "REFUSED signature: one alone" in told
+    assert "REFUSED by the sender, 1 since its start, the last: signature: one alone" in told
     found = json.loads(run_endpoint("status", "--config", city.config, "--json").stdout)
     assert found["heartbeats"]["unit-a"]["beat"]["policy"]["version"] == 3
 
@@ -144,9 +144,19 @@ def test_what_the_watcher_tells_of_its_hotlist_is_shown(place):
     watch = watch_health(hotlist_refusals=1, hotlist_refusal="hotlist: version 2 has expired")
     tell(uplink, encode_heartbeat(beat(watch=watch)))
     told = run_endpoint("status", "--config", city.config).stdout
-    assert "hotlist none; REFUSED hotlist: hotlist: version 2 has expired" in told
+    refused = "REFUSED hotlist, 1 since its start, the last: hotlist: version 2 has expired"
+    assert f"hotlist none; {refused}" in told
     tell(uplink, encode_heartbeat(beat()))
     assert "its watcher does not run" in run_endpoint("status", "--config", city.config).stdout
+
+
+def test_what_both_processes_refused_is_shown_of_each(place):
+    city, uplink = place
+    watch = watch_health(policy_refusals=2, last_refusal="models: allows others")
+    tell(uplink, encode_heartbeat(beat("signature: one alone", watch=watch)))
+    told = run_endpoint("status", "--config", city.config).stdout
+    assert "REFUSED by the sender, 1 since its start, the last: signature: one alone" in told
+    assert "REFUSED by the watcher, 2 since its start, the last: models: allows others" in told
 
 
 def test_a_unit_that_was_never_heard_from_is_named(place):

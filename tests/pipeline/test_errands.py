@@ -236,6 +236,22 @@ def test_a_heartbeat_comes_now_and_then_and_at_once_after_a_refusal(sender):
     assert len(sender.city.beats) == 3
 
 
+def test_two_refusals_between_two_heartbeats_are_both_told(sender):
+    sender.heartbeat.work()
+    (sender.folder / "policy.bundle").write_bytes(encode_bundle(draft(2).signed()))
+    sender.city.policy = b"x"
+    sender.work(1)
+    sender.heartbeat.work()
+    told = sender.city.beats[1].policy
+    assert [text.partition(":")[0] for text in told.refused_lately] == ["rollback", "format"]
+    assert (told.refusals, told.last_refusal) == (2, told.refused_lately[-1])
+    for number in range(20):
+        sender.city.policy = b"x%d" % number
+        sender.work(60)
+    sender.heartbeat.work()
+    assert len(sender.city.beats[-1].policy.refused_lately) == 8
+
+
 def test_a_heartbeat_comes_at_once_after_the_watcher_refused(sender):
     sender.heartbeat.work()
     sender.watch = watcher_that_refused("models: others")

@@ -5,6 +5,7 @@ import resource
 import signal
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -18,7 +19,7 @@ from tests.fakes import FakeClock
 from tests.lists import CITY_SIGNER, NOON_MS, entry, make_request, sign_list
 
 WATCHER = generate_signer()
-RULES = ListRules(keys=(("PD", CITY_SIGNER.public_key),), purposes=("stolen-vehicle",))
+RULES = ListRules(keys=(("PD", CITY_SIGNER.public_key),), purposes=("stolen-vehicle",), entries=2)
 
 
 class DelayedExecutor(Executor):
@@ -306,7 +307,7 @@ def test_a_disk_that_refuses_the_version_does_not_take_the_list_away(unit, caplo
 def test_another_policy_checks_the_list_anew(unit):
     unit.bring(sign_list("7KXR482"))
     unit.look()
-    unit.pickup.follow(ListRules(keys=RULES.keys, purposes=("missing-person",)))
+    unit.pickup.follow(ListRules(keys=RULES.keys, purposes=("missing-person",), entries=2))
     assert unit.pickup.hotlist is EMPTY_HOTLIST
     (seen,) = unit.look()
     assert not seen.accepted
@@ -321,18 +322,31 @@ def test_a_list_that_another_policy_allows_too_stays_in_use_without_a_gap(unit, 
     unit.look()
     unit.bring(sign_list(entry("3CEH915", purpose="amber-alert"), version=2))
     assert [one.accepted for one in unit.look()] == [False]
-    unit.pickup.follow(ListRules(keys=RULES.keys, purposes=purposes))
+    unit.pickup.follow(ListRules(keys=RULES.keys, purposes=purposes, entries=2))
     assert unit.pickup.hotlist.find("7KXR482", now_ms=NOON_MS)
     accepted = [one.accepted for one in unit.look()]
     assert accepted == ([True] if "amber-alert" in purposes else [])
     assert unit.pickup.hotlist.version == (2 if "amber-alert" in purposes else 1)
 
 
+def test_a_list_with_more_entries_than_the_policy_allows_is_refused_and_logged(unit):
+    unit.bring(sign_list("7KXR482", "3CEH915", "8TNP036"))
+    (seen,) = unit.look()
+    assert not seen.accepted
+    assert "3 entries; the policy allows 2" in seen.detail
+    assert unit.pickup.hotlist is EMPTY_HOTLIST
+    assert not unit.look()
+    unit.pickup.follow(replace(RULES, entries=3))
+    assert [one.accepted for one in unit.look()] == [True]
+    unit.pickup.follow(RULES)
+    assert unit.pickup.hotlist is EMPTY_HOTLIST
+
+
 def test_a_list_whose_signer_the_next_policy_does_not_name_is_used_no_more(unit):
     unit.bring(sign_list("7KXR482"))
     unit.look()
     others = (("PD", generate_signer().public_key),)
-    unit.pickup.follow(ListRules(keys=others, purposes=RULES.purposes))
+    unit.pickup.follow(ListRules(keys=others, purposes=RULES.purposes, entries=2))
     assert unit.pickup.hotlist is EMPTY_HOTLIST
 
 
@@ -342,3 +356,32 @@ def test_no_plate_is_in_any_file_of_the_unit(unit, tmp_path):
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 3
     assert not any(b"7KXR482" in path.read_bytes() for path in files)
+
+
+def test_lists_for_another_start_that_nobody_replaces_are_told_once(unit):
+    request, opener = make_request(WATCHER)
+    unit.bring(sign_list("7KXR482"), request=request, opener=opener)
+    assert unit.look() == ()
+    unit.clock.advance(590)
+    assert (unit.look(), unit.pickup.refusals) == ((), 0)
+    unit.clock.advance(10)
+    (seen,) = unit.look()
+    assert (seen.accepted, seen.version) == (False, 0)
+    assert "sealed for another start" in seen.detail
+    for _ in range(3):
+        unit.bring(sign_list("7KXR482"), request=request, opener=opener)
+        unit.clock.advance(3600)
+        assert unit.look() == ()
+    assert (unit.pickup.refusals, unit.pickup.refused) == (1, seen.detail)
+    unit.bring(sign_list("7KXR482"))
+    assert [seen.accepted for seen in unit.look()] == [True]
+
+
+def test_an_older_starts_list_that_is_soon_replaced_is_no_refusal(unit):
+    request, opener = make_request(WATCHER)
+    unit.bring(sign_list("7KXR482"), request=request, opener=opener)
+    unit.look()
+    unit.bring(sign_list("7KXR482"))
+    assert [seen.accepted for seen in unit.look()] == [True]
+    unit.clock.advance(3600)
+    assert (unit.look(), unit.pickup.refusals) == ((), 0)

@@ -44,6 +44,7 @@ class OnePolicy:
                 detail="version 2",
                 version=2,
                 root_version=1,
+                flashed_root=bytes(32),
             ),
         )
         self.rules = {
@@ -79,8 +80,8 @@ def change(unit, policies):
     return ballots.followed
 
 
-def see(unit, number):
-    unit.keeping.take((plate_read(number, crop_jpeg=b"\xff\xd8" + bytes(300)),))
+def see(unit, number, **fields):
+    unit.keeping.take((plate_read(number, crop_jpeg=b"\xff\xd8" + bytes(300), **fields),))
 
 
 def test_what_was_seen_before_is_sealed_under_the_policy_before(tmp_path):
@@ -145,6 +146,45 @@ def test_from_then_on_the_new_room_counts(tmp_path):
     see(unit, 1)
     unit.keeping.close()
     assert [entry.reason for entry in unit.entries(Dropped)] == ["the spool refused"]
+
+
+def gate(mode):
+    return GateRules(mode=mode, min_hit_confidence=0.9, min_hit_frames=2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "later_s", "kept"),
+    [
+        ("all", "hits-only", 0, 0),  # first seen before: both modes count
+        ("all", "hits-only", 5, 0),
+        ("hits-only", "all", 0, 0),
+        ("hits-only", "all", 5, 1),
+        ("all", "all", 0, 1),
+    ],
+)
+def test_from_then_on_the_new_mode_counts_and_until_a_vehicle_is_gone_the_stricter(
+    tmp_path, before, after, later_s, kept
+):
+    unit = Unit(tmp_path, mode=before)
+    first_seen = unit.clock.now() + timedelta(seconds=later_s)
+    unit.clock.advance(2)
+    change(unit, OnePolicy(gate=gate(after)))
+    see(unit, 1, first_seen=first_seen)
+    unit.keeping.close()
+    assert len(unit.frames(Lane.READS)) == kept
+    assert (unit.keeping.counters.turned_away, unit.keeping.counters.reads) == (1 - kept, kept)
+
+
+def test_hits_only_in_between_counts_for_whoever_was_in_view(tmp_path):
+    unit = Unit(tmp_path)
+    for mode in ("hits-only", "all", "all"):
+        unit.clock.advance(2)
+        change(unit, OnePolicy(gate=gate(mode)))
+    for number in (1, 3, 5):
+        see(unit, number, first_seen=NOON + timedelta(seconds=number))
+    unit.keeping.close()
+    assert unit.keeping.counters.turned_away == 2
+    assert [len(unit.frames(lane)) for lane in (Lane.READS, Lane.HITS)] == [1, 0]
 
 
 @pytest.mark.parametrize(("life_s", "broken"), [(DAY_S, False), (60, True)])

@@ -100,6 +100,7 @@ entries = st.one_of(
         detail=texts,
         version=counts,
         root_version=counts,
+        flashed_root=hashes,
     ),
     st.builds(
         Retired,

@@ -17,6 +17,7 @@ from agent.trust.hotlist import (
     open_request,
     peek_hotlist,
     require_current,
+    require_entries,
     require_purposes,
     seal_hotlist,
     sign_hotlist,
@@ -213,6 +214,13 @@ def test_a_purpose_that_the_policy_does_not_know_makes_the_list_unusable():
     assert require_purposes(head, ["missing-person", "stolen-vehicle"]) is head
     with pytest.raises(IntegrityError, match="the purpose stolen-vehicle is not in the policy"):
         require_purposes(head, ["missing-person"])
+
+
+def test_more_entries_than_the_policy_allows_make_the_list_unusable():
+    head = open_hotlist(sign_list("7KXR482", "3CEH915"), KEYS)
+    assert require_entries(head, 2) is head
+    with pytest.raises(IntegrityError, match="2 entries; the policy allows 1"):
+        require_entries(head, 1)
 
 
 def test_a_sealed_list_opens_with_the_key_that_asked_and_with_no_other():

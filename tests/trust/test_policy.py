@@ -156,6 +156,8 @@ WRONG = {
     "unknown mode": ("mode", "everything", r"\$\.mode"),
     "unknown crops": ("crops", "some", r"\$\.crops"),
     "confidence over one": ("min_hit_confidence", 1.5, r"\$\.min_hit_confidence"),
+    "no entries": ("hotlist_entries", 0, r"\$\.hotlist_entries"),
+    "more entries than a list can have": ("hotlist_entries", 1_500_001, r"\$\.hotlist_entries"),
     "no frames": ("min_hit_frames", 0, r"\$\.min_hit_frames"),
     "unknown retention": ("retention.reads", "forever", r"\$\.retention\.reads"),
     "no purpose": ("purposes", [], r"\$\.purposes"),

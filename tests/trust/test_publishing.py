@@ -57,6 +57,14 @@ def test_a_key_of_no_office_signs_nothing():
         add_signature(draft().bundle(), key=stranger.public_key, sign=stranger.sign)
 
 
+@pytest.mark.parametrize(
+    "make", [lambda _: b"garbage", signer("police").sign, lambda _: signer("clerk").sign(b"else")]
+)
+def test_what_is_no_signature_by_the_office_is_not_kept(make):
+    with pytest.raises(CredentialError, match="nothing was signed"):
+        add_signature(draft().bundle(), key=signer("clerk").public_key, sign=make)
+
+
 def test_a_new_key_needs_the_offices_before_and_those_from_now_on():
     bundle = sign(rotation(), "police:new")
     standing = review_standing(bundle)

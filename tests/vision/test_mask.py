@@ -1,15 +1,18 @@
 """The privacy mask hides every pixel that a polygon touches, and every plate that reaches in."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.base.shapes import check_polygon, measure_area
 from agent.read import JPEG_MARGIN
 from agent.vision import manifest
 from agent.vision.geometry import cut_crops
 from agent.vision.image import PAD_GRAY, shrink_plane
-from agent.vision.looks import MARGIN_TURNS
+from agent.vision.looks import CENTRED_LOOKS, MARGIN_TURNS, SECOND_LOOKS
 from agent.vision.mask import (
     CROP_MARGIN,
     GUARD_PX,
@@ -27,6 +30,7 @@ shares = st.floats(0, 1)
 rectangles = st.tuples(shares, shares, shares, shares).filter(
     lambda r: abs(r[0] - r[2]) > 0.01 and abs(r[1] - r[3]) > 0.01
 )
+lattice = st.integers(0, 4).map(lambda step: step / 4)
 oblique = st.tuples(
     st.floats(-50, 640), st.floats(-50, 360), st.floats(30, 200), st.floats(15, 80),
     st.floats(-0.25, 0.25), st.floats(-0.25, 0.25),
@@ -57,6 +61,14 @@ def test_every_pixel_of_a_rectangle_is_hidden_and_none_far_from_it(edges):
         max(int(x1) - around, 0) : int(x2) + around + 1,
     ] = False
     assert not hidden.any()
+
+
+@given(st.lists(st.tuples(lattice, lattice), min_size=3, max_size=6), st.integers(1, 2))
+def test_a_polygon_that_is_taken_hides_at_least_its_area(corners, rounds):
+    corners *= rounds
+    with suppress(ValueError):
+        check_polygon(corners, place="mask")
+        assert draw_hidden([corners], shape=SHAPE).mean() >= abs(measure_area(corners))
 
 
 def test_where_two_polygons_overlap_the_picture_is_hidden_all_the_same():
@@ -116,8 +128,8 @@ def test_the_margin_kept_clear_is_wider_than_any_that_a_crop_shows():
         for name in ("margin_x", "margin_y")
         for meta in manifest.ReaderSpec.__annotations__[name].__metadata__
     }
-    turns = np.array(MARGIN_TURNS).max()
-    assert max(limit + turns, *JPEG_MARGIN) <= CROP_MARGIN
+    more = np.max(MARGIN_TURNS, axis=0) + np.max([*SECOND_LOOKS, *CENTRED_LOOKS], axis=0)
+    assert max(*(limit + more), *JPEG_MARGIN) <= CROP_MARGIN
 
 
 def test_the_share_tells_how_much_of_the_picture_is_hidden():

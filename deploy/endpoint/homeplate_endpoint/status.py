@@ -69,13 +69,16 @@ def tell_beat(unit: str, kept: Kept) -> str:
     at = from_ms(kept.received_ms).isoformat(timespec="seconds")
     policy, watch = kept.beat.policy, kept.beat.watch
     line = f"{unit:<24}heard at {at}, policy {policy.version} ({policy.hash[:16]})"
+    refused = _tell_refused("by the sender", policy.refusals, policy.last_refusal)
     if watch is None:
-        return f"{line}, its watcher does not run{_tell_refused(policy.last_refusal, '')}"
+        return f"{line}, its watcher does not run{refused}"
     facts = watch.facts
     if facts.policy_version != policy.version:
         line += f", its watcher still has {facts.policy_version}"
     line += f", hotlist {facts.hotlist_version or 'none'}"
-    line += _tell_refused(policy.last_refusal or facts.last_refusal, facts.hotlist_refusal)
+    line += refused
+    line += _tell_refused("by the watcher", facts.policy_refusals, facts.last_refusal)
+    line += _tell_refused("hotlist", facts.hotlist_refusals, facts.hotlist_refusal)
     return f"{line}; {facts.trouble}" if facts.trouble else line
 
 
@@ -97,9 +100,9 @@ def warn_of_end(ends_at: datetime, now: datetime) -> Iterator[str]:
         yield f"the server's certificate ends at {ends_at:%Y-%m-%d %H:%M} UTC: see `certificate`"
 
 
-def _tell_refused(policy: str, hotlist: str) -> str:
-    told = f"; REFUSED {policy}" if policy else ""
-    return f"{told}; REFUSED hotlist: {hotlist}" if hotlist else told
+def _tell_refused(what: str, count: int, last: str) -> str:
+    """Return what one process refused of one kind, the last in its words."""
+    return f"; REFUSED {what}, {count} since its start, the last: {last}" if last else ""
 
 
 def _read_units(register: Path) -> tuple[Enrolled, ...]:
